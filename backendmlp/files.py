@@ -1,0 +1,154 @@
+"""Files that are written whole or not at all, and read without surprises."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from backendmlp.errors import InputError
+
+StrPath = str | os.PathLike[str]
+
+_REASONS = {
+    errno.EACCES: "permission denied; change its permissions or choose another place",
+    errno.EDQUOT: "the disk quota is used up; delete something or choose another place",
+    errno.EEXIST: "a file of that name is in the way; choose another name",
+    errno.EISDIR: "it is a folder; give the name of a file",
+    errno.ELOOP: "its symbolic links lead round in a circle; choose another path",
+    errno.ENAMETOOLONG: "its name is too long; choose a shorter one",
+    errno.ENOENT: "no such file or folder; check the path",
+    errno.ENOSPC: "no space is left on the device; delete something or choose another place",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
+    errno.ENXIO: "it is not a regular file; give the name of one",
+    errno.EPERM: "the operation is not permitted; choose another place",
+    errno.EROFS: "the file system is read-only; choose another place",
+}
+
+
+def write_atomically(path: StrPath, data: bytes) -> None:
+    """Write ``data`` to the file ``path``: whoever looks sees the old file or all of the new one.
+
+    Where ``path`` is a symbolic link, the file that it leads to is replaced.  The data are on the
+    disk, not only in the system's memory, when this returns.  Raises :class:`InputError` that
+    names the path and the reason where the file cannot be written; nothing is left behind then.
+    """
+    with _explained("write", path):
+        _require_regular(path)
+        target = Path(os.path.realpath(path))
+        temporary = _temporary_name(target.parent)
+        try:
+            _write_through(temporary, data)
+            os.replace(temporary, target)
+        except BaseException:  # Ctrl-C too must not leave a temporary file
+            _remove(temporary)
+            raise
+        _sync_folder(target.parent)
+
+
+def writable_folder(path: StrPath) -> Path:
+    """The folder ``path``, created where it is missing, after a trial file has been written to it.
+
+    Called before hours of training rather than after them.  Raises :class:`InputError` where the
+    folder cannot be created or written.
+    """
+    with _explained("write to folder", path):
+        folder = Path(path)
+        if not os.path.lexists(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        trial = _temporary_name(folder)
+        try:
+            _write_through(trial, b"\0")  # one byte: a full disk lets empty files through
+        finally:
+            _remove(trial)
+    return folder
+
+
+def read_bounded(path: StrPath, limit: int) -> bytes:
+    """The content of the regular file ``path``, which may have at most ``limit`` bytes.
+
+    Raises :class:`InputError` for a file that is missing, unreadable, larger, or not a regular
+    file; a FIFO is refused rather than waited for.
+    """
+    # A FIFO would block the open itself, hence O_NONBLOCK; Windows has it not, but needs O_BINARY.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with _explained("read", path), open(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        _require_regular_mode(status.st_mode)
+        if status.st_size > limit:
+            raise InputError(
+                f"cannot read {_quoted(path)}: it has {status.st_size:,} bytes, more than the "
+                f"{limit:,} that are allowed; check that it is the right file"
+            )
+        data = file.read(status.st_size + 1)
+        if len(data) != status.st_size:
+            raise InputError(
+                f"cannot read {_quoted(path)}: its size changed meanwhile; "
+                "try again when nothing else writes to it"
+            )
+    return data
+
+
+@contextlib.contextmanager
+def _explained(doing: str, path: StrPath) -> Iterator[None]:
+    """Turn what the operating system refuses into an :class:`InputError` about ``path``."""
+    try:
+        yield
+    except InputError:
+        raise
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error}; choose another path"
+        raise InputError(f"cannot {doing} {_quoted(path)}: {reason}") from error
+    except ValueError as error:  # a zero byte, or characters that no file name can have
+        raise InputError(
+            f"cannot {doing} {_quoted(path)}: this cannot be a path ({error}); choose another"
+        ) from error
+
+
+def _quoted(path: StrPath) -> str:
+    return repr(os.fspath(path))
+
+
+def _require_regular(path: StrPath) -> None:
+    """Refuse to replace a folder or a device (``/dev/null``!); a new name is welcome."""
+    with contextlib.suppress(FileNotFoundError):
+        _require_regular_mode(os.stat(path).st_mode)
+
+
+def _require_regular_mode(mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+
+
+def _temporary_name(folder: Path) -> Path:
+    """A fresh name in ``folder``: a rename is atomic only within one file system."""
+    return folder / f".backendmlp-{secrets.token_hex(8)}.tmp"
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Write the new file ``path``, down to the disk, with the permissions that the umask gives."""
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system lets a folder be opened and synced."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
