@@ -1,0 +1,70 @@
+"""How arithmetic is done: the few operations whose result depends on the library that runs them.
+
+Everything else the model does is elementwise ``+ - * /``, comparison and selection, which IEEE 754
+settles for every machine.  :func:`choose` picks one arithmetic for a run; the model is written
+once above it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from backendmlp.errors import InputError
+
+Array = Any
+
+NUMERICS = ("bitwise", "native")
+
+
+class Arithmetic(Protocol):
+    """The seam between the model and the arithmetic under it.
+
+    Operands are float arrays of dtype :attr:`dtype`, or uint8 arrays, which are exact as they stand.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """``a @ b`` for ``a`` (m, k) and ``b`` (k, n)."""
+
+    def transposed_matmul_and_sum(self, x: Array, d: Array) -> tuple[Array, Array]:
+        """``x.T @ d`` and ``d.sum(0)`` for ``x`` (k, m) and ``d`` (k, n): an affine's gradients."""
+
+    def sum(self, x: Array, axis: int) -> Array:
+        """The sum of ``x`` over ``axis``."""
+
+    def exp(self, x: Array) -> Array:
+        """The exponential of ``x`` <= 0."""
+
+    def log(self, x: Array) -> Array:
+        """The natural logarithm of ``x`` > 0."""
+
+    def update(self, parameter: Array, change: Array) -> Array:
+        """``parameter - change``, as a parameter is stored."""
+
+    def settle(self, parameter: Array) -> Array:
+        """A parameter that comes from outside, as a parameter is stored."""
+
+
+def choose(numerics: str, dtype: str | None = None) -> Arithmetic:
+    """The arithmetic called ``numerics``; ``dtype`` is float32 (default) or float64 for native."""
+    if numerics == "bitwise":
+        if dtype not in (None, "float64"):
+            raise InputError(
+                f"dtype {dtype!r} does not go with bitwise numerics, which compute in float64; "
+                "leave it out, or choose native numerics"
+            )
+        from backendmlp.arithmetic.bitwise import Bitwise
+
+        return Bitwise()
+    if numerics == "native":
+        if dtype not in (None, "float32", "float64"):
+            raise InputError(f"dtype {dtype!r} is not known; choose 'float32' or 'float64'")
+        from backendmlp.arithmetic.native import Native
+
+        return Native(dtype or "float32")
+    raise InputError(f"numerics {numerics!r} are not known; choose 'bitwise' or 'native'")

@@ -1,0 +1,106 @@
+"""The same steps for NumPy, without an allocation: every result is written into memory kept.
+
+A replacement for :class:`backendmlp.step.Step`, which defines what these compute.  In bitwise
+numerics the bits are the same and the tests compare them; in native numerics the order of
+operations differs within rounding.  Activations lie hidden-unit-major, (H, n): the wide products
+are faster that way, and a maximum over units runs along the rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backendmlp import model
+from backendmlp.arithmetic import Arithmetic
+from backendmlp.model import Parameters
+from backendmlp.step import Step, Stepper
+
+Array = Any
+
+
+def stepper(arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array) -> Stepper:
+    """The buffered step for ``arithmetic``; the definition where none applies."""
+    if arithmetic.name == "native":
+        return NativeStep(arithmetic, parameters, rate)
+    if images.dtype == np.uint8:
+        from backendmlp.buffered_bitwise import BitwiseStep
+
+        return BitwiseStep(arithmetic, parameters, rate)
+    return Step(arithmetic, parameters, rate)
+
+
+class Workspace:
+    """Memory for steps on ``n`` rows: features F, hidden units H, classes C."""
+
+    def __init__(self, n: int, shape: tuple[int, int, int], kind: np.dtype, dtype: str) -> None:
+        features, hidden, classes = shape
+        self.n, self.rows = n, np.arange(n)
+        self.gathered = np.empty((n, features), kind)
+        self.x = np.empty((n, features), dtype)
+        self.y = np.empty(n, np.int64)
+        self.hidden, self.d1, self.scratch = (np.empty((hidden, n), dtype) for _ in range(3))
+        self.active = np.empty((hidden, n), bool)
+        self.logits, self.d2, self.small = (np.empty((classes, n), dtype) for _ in range(3))
+
+    def gather(self, images: Array, labels: Array, index: Array) -> None:
+        """Rows ``index`` as floats; 'clip' only because NumPy buffers ``out`` otherwise."""
+        np.take(images, index, axis=0, out=self.gathered, mode="clip")
+        np.copyto(self.x, self.gathered)
+        np.copyto(self.y, labels[index])
+
+
+class Buffered:
+    """What both steps share: one workspace for each size of batch, of which there are two."""
+
+    def __init__(self, arithmetic: Arithmetic, parameters: Parameters, rate: float) -> None:
+        self.arithmetic, self.rate = arithmetic, rate
+        self._shape = parameters.shape
+        self._workspaces: dict[int, Workspace] = {}
+        self._load(parameters)
+
+    def _load(self, parameters: Parameters) -> None:
+        self.W1, self.b1, self.W2, self.b2 = (np.array(v) for v in parameters.as_dict().values())
+        self.W1_change, self.W2_change = np.empty_like(self.W1), np.empty_like(self.W2)
+
+    @property
+    def parameters(self) -> Parameters:
+        return Parameters(self.W1.copy(), self.b1.copy(), self.W2.copy(), self.b2.copy())
+
+    def _workspace(self, n: int, kind: np.dtype) -> Workspace:
+        if n not in self._workspaces:
+            self._workspaces[n] = Workspace(n, self._shape, kind, self.arithmetic.dtype)
+        return self._workspaces[n]
+
+
+class NativeStep(Buffered):
+    """Native numerics, float32 or float64."""
+
+    def advance(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
+        w = self._workspace(len(index), images.dtype)
+        w.gather(images, labels, index)
+        unit = self.W1.dtype.type(1.0 / model.levels(images))
+        np.matmul(self.W1.T, w.x.T, out=w.hidden)
+        w.hidden *= unit
+        w.hidden += self.b1[:, None]
+        np.maximum(w.hidden, 0, out=w.hidden)
+        np.matmul(self.W2.T, w.hidden, out=w.logits)
+        w.logits += self.b2[:, None]
+        w.logits -= w.logits.max(axis=0)
+        np.exp(w.logits, out=w.d2)
+        totals, picked = w.d2.sum(axis=0), w.logits[w.y, w.rows]
+        scale = self.W1.dtype.type(self.rate / w.n)
+        w.d2 *= scale / totals
+        w.d2[w.y, w.rows] -= scale
+        np.matmul(w.hidden, w.d2.T, out=self.W2_change)
+        np.matmul(self.W2, w.d2, out=w.d1)
+        np.greater(w.hidden, 0, out=w.active)
+        w.d1 *= w.active
+        self.b1 -= w.d1.sum(axis=1)
+        self.b2 -= w.d2.sum(axis=1)
+        w.d1 *= unit
+        np.matmul(w.x.T, w.d1.T, out=self.W1_change)
+        self.W1 -= self.W1_change
+        self.W2 -= self.W2_change
+        return totals, picked
