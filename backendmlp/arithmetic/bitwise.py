@@ -74,9 +74,7 @@ class Bitwise:
     def sum(self, x: Array, axis: int) -> Array:
         xp = namespace(x)
         addends, scale = _factor(x, axis, sum_bits(x.shape[axis]))
-        return xp.squeeze(
-            _settled(xp.sum(addends, axis=axis, keepdims=True)) * scale, axis=axis
-        )
+        return xp.squeeze(_settled(xp.sum(addends, axis=axis, keepdims=True)) * scale, axis=axis)
 
     def exp(self, x: Array) -> Array:
         """2**k/64 from a table times a polynomial on ``|r| <= ln 2 / 128``; NaN for ``x`` > 0.

@@ -1,0 +1,60 @@
+"""Train a neural network once and get the same bits everywhere.
+
+>>> import backendmlp
+>>> data = backendmlp.load_sample()
+>>> mlp = backendmlp.MLP(epochs=1).fit(data.train_images, data.train_labels)
+>>> mlp.predict(data.test_images).shape
+(2000,)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from backendmlp.errors import InputError
+
+if TYPE_CHECKING:
+    from backendmlp.backend import Backend, select
+    from backendmlp.config import Config
+    from backendmlp.data import Dataset, load_folder, load_named, load_sample
+    from backendmlp.digest import digest
+    from backendmlp.evaluation import Evaluation
+    from backendmlp.mlp import MLP
+    from backendmlp.training import EpochRecord
+
+__version__ = "0.1.0"
+
+# Loaded on first use: importing the package must cost little more than importing NumPy.
+_HOMES = {
+    "Backend": "backend",
+    "Config": "config",
+    "Dataset": "data",
+    "EpochRecord": "training",
+    "Evaluation": "evaluation",
+    "MLP": "mlp",
+    "digest": "digest",
+    "load_folder": "data",
+    "load_named": "data",
+    "load_sample": "data",
+    "select": "backend",
+}
+
+__all__ = [
+    "MLP",
+    "Backend",
+    "Config",
+    "Dataset",
+    "EpochRecord",
+    "Evaluation",
+    "InputError",
+    "digest",
+    "load_folder",
+    "load_named",
+    "load_sample",
+    "select",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

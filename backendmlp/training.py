@@ -1,0 +1,105 @@
+"""A training from the first epoch to the last, and the record each epoch leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from backendmlp.backend import to_numpy
+from backendmlp.digest import digest
+from backendmlp.evaluation import classes, evaluate
+from backendmlp.trainer import Trainer
+
+Array = Any
+
+_IMAGES_AT_ONCE = 2048  # between two looks at the outside world: well under a tenth of a second
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What an epoch, counted from 1, came to.
+
+    ``seconds`` is the time of its training alone.  The digests are those of
+    :func:`backendmlp.digest.digest`: of all weights, of each by name, and of the test images'
+    ``classes`` and ``probabilities``.
+    """
+
+    epoch: int
+    train_loss: float
+    test_loss: float | None
+    test_accuracy: float | None
+    seconds: float
+    weights_sha256: str
+    tensors_sha256: dict[str, str]
+    predictions_sha256: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def train(
+    trainer: Trainer,
+    test: tuple[Array, Array] | None = None,
+    *,
+    on_progress: Callable[[int], None] = lambda images: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[EpochRecord]:
+    """Train to the last epoch, yielding a record after each.
+
+    ``test`` holds images (N, F) and labels (N,) on the trainer's device.  ``on_progress`` is told,
+    a few times a second, how many images went by since the last call.  Ends early, perhaps within
+    an epoch, once ``should_stop`` says so; the trainer can then be asked for its state.
+    """
+    while trainer.epoch < trainer.config.epochs:
+        seconds = _train_epoch(trainer, on_progress, should_stop)
+        if trainer.position < trainer.count:
+            return
+        started = time.perf_counter()
+        loss = trainer.finish_epoch()
+        yield _record(trainer, loss, seconds + time.perf_counter() - started, test)
+
+
+def _train_epoch(
+    trainer: Trainer, on_progress: Callable[[int], None], should_stop: Callable[[], bool]
+) -> float:
+    """Train to the end of the epoch or until told to stop; returns the seconds it took."""
+    batches = max(1, _IMAGES_AT_ONCE // trainer.config.batch_size)
+    seconds, through = 0.0, trainer.position == trainer.count
+    while not through and not should_stop():
+        before, started = trainer.position, time.perf_counter()
+        through = trainer.advance(batches)
+        if through:
+            trainer.backend.synchronize()
+        seconds += time.perf_counter() - started
+        on_progress(trainer.position - before)
+    return seconds
+
+
+def _record(
+    trainer: Trainer, loss: float, seconds: float, test: tuple[Array, Array] | None
+) -> EpochRecord:
+    weights = {k: to_numpy(v) for k, v in trainer.parameters.as_dict().items()}
+    test_loss = accuracy = predictions = None
+    if test is not None:
+        evaluation, probabilities = evaluate(trainer.arithmetic, trainer.parameters, *test)
+        test_loss, accuracy = evaluation.loss, evaluation.accuracy
+        predictions = predictions_digest(probabilities)
+    return EpochRecord(
+        trainer.epoch,  # finished epochs, so the number of this one counted from 1
+        loss,
+        test_loss,
+        accuracy,
+        seconds,
+        digest(weights),
+        {name: digest({name: value}) for name, value in weights.items()},
+        predictions,
+    )
+
+
+def predictions_digest(probabilities: Array) -> str:
+    """The digest of ``probabilities`` (N, C) and of the ``classes`` (N,) they amount to."""
+    return digest(
+        {"classes": to_numpy(classes(probabilities)), "probabilities": to_numpy(probabilities)}
+    )
