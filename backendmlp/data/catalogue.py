@@ -1,0 +1,197 @@
+"""The data sets that have a name: where they are looked for, and what they must be to the byte."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backendmlp.data.dataset import FILES, NDIMS, Dataset, find_files, load_folder
+from backendmlp.data.download import RemoteFile, download
+from backendmlp.data.idx import Bytes, read_idx
+from backendmlp.data.opening import shown
+from backendmlp.errors import InputError
+from backendmlp.files import StrPath
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
+SYSTEM = Path("/usr/share/datasets")
+"""Where Debian's packages put data sets."""
+
+_SIZES = (47040016, 60008, 7840016, 10008)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named set: its four files in the order of :data:`FILES`, and who offers them."""
+
+    files: tuple[RemoteFile, ...]
+    mirrors: tuple[str, ...]
+    class_names: tuple[str, ...]
+    package: str = ""
+    """The system package that holds the set, for advice."""
+
+
+def _files(*sha256: str) -> tuple[RemoteFile, ...]:
+    return tuple(map(RemoteFile, FILES, _SIZES, sha256))
+
+
+CATALOGUE = {
+    "mnist": Entry(
+        files=_files(
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        class_names=tuple("0123456789"),
+    ),
+    "fashion-mnist": Entry(
+        files=_files(
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+        mirrors=(
+            # Not encrypted, which is no matter: the checksums settle what is accepted.
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        ),
+        class_names=(
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+        package="dataset-fashion-mnist",
+    ),
+}
+
+
+def load_sample() -> Dataset:
+    """The sample of Fashion-MNIST that comes with the package.
+
+    The first 1,000 training and 200 test images of each class: (10000, 28, 28) and (2000, 28, 28).
+    """
+    folder = resources.files("backendmlp.data") / "sample"
+    train_images, train_labels, test_images, test_labels = (
+        _read_resource(folder / f"{file}.gz", ndim) for file, ndim in zip(FILES, NDIMS, strict=True)
+    )
+    return Dataset(
+        "fashion-mnist-sample",
+        "shipped with backendmlp",
+        train_images,
+        train_labels,
+        test_images,
+        test_labels,
+        CATALOGUE["fashion-mnist"].class_names,
+    )
+
+
+def _read_resource(resource: Traversable, ndim: int) -> Bytes:
+    # A package may be installed as a zip file, whose members become files for a moment only; the
+    # sample is gzipped and so read into memory.
+    with resources.as_file(resource) as path:
+        return read_idx(path, ndim)
+
+
+def load_named(
+    name: str,
+    *,
+    cache: StrPath | None = None,
+    mirrors: Sequence[str] | None = None,
+    timeout: float = 30.0,
+    progressbar: bool = False,
+) -> Dataset:
+    """The data set called ``name``, "mnist" or "fashion-mnist", verified by its checksums.
+
+    It is looked for in the folders ``$BACKENDMLP_DATA/<name>``, ``$BACKENDMLP_DATA``,
+    ``<cache>/<name>`` and ``/usr/share/datasets/<name>``, and downloaded into the cache if none
+    of them holds it.
+
+    :param cache: the folder for downloads; the user's cache folder of this platform if None.
+    :param mirrors: addresses to download from; ``$BACKENDMLP_MIRROR`` (separated by spaces) if
+        None, and the well-known ones if that is not set.
+    :param timeout: how many seconds a mirror may be silent before the next one is asked.
+    :param progressbar: show the progress of downloads on stderr.
+    :raises InputError: there is no such set, it cannot be had, or a file found is not the right
+        one.
+    """
+    entry = CATALOGUE.get(name)
+    if entry is None:
+        raise InputError(f"data set {name!r} is not known; choose one of {', '.join(CATALOGUE)}")
+    if not 0 < timeout <= 3600:
+        raise InputError(f"timeout {timeout!r} is out of range; give 0 to 3600 seconds")
+    cached = _cache_folder(cache) / name
+    for folder in (*_named_folders(name), cached, SYSTEM / name):
+        if folder.is_dir() and any(find_files(folder)):
+            return _load_verified(name, entry, folder)
+    download(
+        entry.files,
+        _choose_mirrors(entry, mirrors),
+        cached,
+        advice=_advice(entry),
+        timeout=timeout,
+        progressbar=progressbar,
+    )
+    return _load_verified(name, entry, cached)
+
+
+def _named_folders(name: str) -> Iterator[Path]:
+    """The folders that the environment names."""
+    if not (text := os.environ.get("BACKENDMLP_DATA")):
+        return
+    folder = Path(text)
+    if not folder.is_dir():
+        raise InputError(f"BACKENDMLP_DATA names {shown(folder)}, which is not a folder; mend it")
+    yield folder / name
+    yield folder
+
+
+def _cache_folder(cache: StrPath | None) -> Path:
+    if cache is not None:
+        return Path(cache)
+    import pooch  # slow to import
+
+    return Path(pooch.os_cache("backendmlp"))
+
+
+def _choose_mirrors(entry: Entry, mirrors: Sequence[str] | None) -> Sequence[str]:
+    if mirrors is not None:
+        return [mirrors] if isinstance(mirrors, str) else mirrors
+    return os.environ.get("BACKENDMLP_MIRROR", "").split() or entry.mirrors
+
+
+def _advice(entry: Entry) -> str:
+    install = f"install Debian's {entry.package}, " if entry.package else ""
+    return (
+        f"check the connection, {install}or get the four IDX files elsewhere and name their "
+        "folder with --data DIR or BACKENDMLP_DATA"
+    )
+
+
+def _load_verified(name: str, entry: Entry, folder: Path) -> Dataset:
+    dataset = load_folder(folder, name=name)
+    for file, digest, part in zip(entry.files, dataset.file_sha256, dataset.parts, strict=True):
+        if digest != file.sha256:
+            raise InputError(
+                f"{part} is not the file of {name} (the SHA-256 of its plain contents is {digest}, "
+                f"not {file.sha256}); remove it to have {name} looked for elsewhere, or load its "
+                "folder by path"
+            )
+    return replace(dataset, class_names=entry.class_names)
