@@ -184,9 +184,11 @@ def _find_file(folder: Path, file: str, present: set[str]) -> Path | None:
 
 
 def _check_array(array: Bytes, ndim: int, part: str) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != ndim:
-        got = f"{array.ndim}-dimensional {array.dtype}" if hasattr(array, "dtype") else "no array"
-        raise InputError(f"{part} is {got}; give a {ndim}-dimensional NumPy array of uint8")
+    wanted = f"give a {ndim}-dimensional NumPy array of uint8"
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{part} is a {type(array).__name__}; {wanted}")
+    if array.dtype != np.uint8 or array.ndim != ndim:
+        raise InputError(f"{part} is {array.ndim}-dimensional {array.dtype}; {wanted}")
     if array.size == 0:
         raise InputError(f"{part} is empty: its shape is {array.shape}; give at least one item")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 import warnings
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from backendmlp.data.idx import GZIP_MAGIC, Bytes, read_idx
+from backendmlp.data.idx import CHUNK, GZIP_MAGIC, Bytes, read_idx
 from backendmlp.data.opening import open_regular, shown
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath
@@ -49,7 +50,6 @@ def _read_file(path: StrPath, image_shape: tuple[int, int]) -> tuple[Bytes, list
         head = file.read(24)
         if head.startswith(_SIGNATURE):
             _check_size(_png_shape(head, path), image_shape, path)
-            file.seek(0)
             return _read_png(file, path, image_shape)[np.newaxis], [shown(path)]
     if head and not head.startswith((b"\0\0", GZIP_MAGIC)):
         raise InputError(f"{shown(path)} is neither a PNG nor an IDX file; convert it to PNG")
@@ -78,13 +78,12 @@ def _check_size(shape: tuple[int, ...], image_shape: tuple[int, int], path: StrP
 def _read_png(file: BinaryIO, path: StrPath, image_shape: tuple[int, int]) -> Bytes:
     from PIL import Image  # slow to import
 
+    _check_chunks(file, path)
+    file.seek(0)
     try:
         with warnings.catch_warnings():
             # Pillow warns of oddities that do not touch the pixels, such as a broken animation.
             warnings.simplefilter("ignore")
-            # Loading skips most checksums; verifying checks them all, and spends the image.
-            Image.open(file, formats=["PNG"]).verify()
-            file.seek(0)
             with Image.open(file, formats=["PNG"]) as image:
                 # A second header inside the file may have changed the size.
                 _check_size((image.height, image.width), image_shape, path)
@@ -92,7 +91,24 @@ def _read_png(file: BinaryIO, path: StrPath, image_shape: tuple[int, int]) -> By
     except InputError:
         raise
     except Exception as error:  # Pillow's decoders promise no particular ones
-        raise _damaged(path, str(error) or type(error).__name__) from error
+        raise _damaged(path, "it cannot be decoded") from error
+
+
+def _check_chunks(file: BinaryIO, path: StrPath) -> None:
+    """Compare the checksum of every chunk, most of which Pillow skips, up to the end mark."""
+    file.seek(len(_SIGNATURE))
+    kind = b""
+    while kind != b"IEND":
+        head = file.read(8)
+        if len(head) < 8:
+            raise _damaged(path, "its end is cut off")
+        length, kind = struct.unpack(">I4s", head)
+        checksum = zlib.crc32(kind)
+        while length and (piece := file.read(min(CHUNK, length))):
+            checksum = zlib.crc32(piece, checksum)
+            length -= len(piece)
+        if file.read(4) != struct.pack(">I", checksum):
+            raise _damaged(path, "a checksum differs or its end is cut off")
 
 
 def _gray(image: Image.Image) -> Bytes:
