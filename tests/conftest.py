@@ -1,0 +1,74 @@
+"""Every backend that can run here, and small real data, for all tests.
+
+``BACKENDMLP_REQUIRE=cupy,torch`` turns the skips of these backends into failures: a machine that
+has a GPU must not pass by leaving the GPU out.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+import backendmlp
+from backendmlp.backend import Backend
+
+PLACES = {
+    "numpy": ("numpy", None),
+    "torch": ("torch", None),
+    "torch-cuda": ("torch", "cuda"),
+    "strict": ("array-api-strict", "CPU_DEVICE"),
+    "strict-device1": ("array-api-strict", "device1"),
+    "cupy": ("cupy", None),
+}
+REQUIRED = set(os.environ.get("BACKENDMLP_REQUIRE", "").replace(" ", "").split(",")) - {""}
+
+
+def open_or_skip(place: str) -> Backend:
+    """The backend at ``place``; where it can't run, the test is skipped with the reason."""
+    try:
+        return backendmlp.select(*PLACES[place])
+    except backendmlp.InputError as error:
+        if place in REQUIRED:
+            pytest.fail(f"BACKENDMLP_REQUIRE asks for {place!r}: {error}")
+        pytest.skip(str(error))
+
+
+def pytest_sessionstart() -> None:
+    unknown = REQUIRED - set(PLACES)
+    if unknown:
+        raise pytest.UsageError(f"BACKENDMLP_REQUIRE names {unknown}; known are {list(PLACES)}")
+
+
+@pytest.fixture(params=PLACES)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Every backend in turn, NumPy too."""
+    return open_or_skip(request.param)
+
+
+@pytest.fixture(params=[place for place in PLACES if place != "numpy"])
+def other(request: pytest.FixtureRequest) -> Backend:
+    """Every backend but NumPy, to be compared with it."""
+    return open_or_skip(request.param)
+
+
+@pytest.fixture(scope="session")
+def sample() -> backendmlp.Dataset:
+    return backendmlp.load_sample()
+
+
+@pytest.fixture(scope="session")
+def small(sample: backendmlp.Dataset) -> dict[str, Any]:
+    """300 real training and 100 real test images, flat and read-only."""
+    arrays = {
+        "images": sample.train_images[:300].reshape(300, -1),
+        "labels": sample.train_labels[:300],
+        "test_images": sample.test_images[:100].reshape(100, -1),
+        "test_labels": sample.test_labels[:100],
+    }
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
