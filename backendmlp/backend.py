@@ -31,16 +31,20 @@ class Backend:
 
     ``xp`` is the library's Array API namespace, ``device`` what that namespace takes for
     ``device=``.  ``buffered`` says that its operations write into memory the caller provides,
-    which the steps of :mod:`backendmlp.buffered` build upon.
+    which the steps of :mod:`backendmlp.buffered` build upon.  ``packages`` are the distributions
+    whose versions matter to a run; work on the device happens within ``scope()``.
     """
 
     name: str
     xp: Any
     device: Any
-    label: str
+    label: str  # the device in words
     buffered: bool = False
+    packages: tuple[str, ...] = ()
     scope: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext, repr=False)
     synchronize: Callable[[], None] = field(default=lambda: None, repr=False)
+    free_memory: Callable[[], int | None] = field(default=lambda: _free_host_memory(), repr=False)
+    out_of_memory: tuple[type[BaseException], ...] = (MemoryError,)
 
     def asarray(self, x: Array, dtype: str | None = None) -> Array:
         """The door in: ``x`` on this backend's device, copied only where it must be."""
@@ -138,9 +142,12 @@ def _open_cupy(device: str | None) -> Backend:
         importlib.import_module("array_api_compat.cupy"),
         gpu,
         f"cuda:{ordinal} ({model})",
+        packages=("cupy-cuda12x", "cupy-cuda13x", "cupy"),
         # A Device object is a context manager that is not reentrant: a fresh one each time.
         scope=lambda: cupy.cuda.Device(ordinal),
         synchronize=gpu.synchronize,
+        free_memory=lambda: gpu.mem_info[0] + cupy.get_default_memory_pool().free_bytes(),
+        out_of_memory=(MemoryError, cupy.cuda.memory.OutOfMemoryError),
     )
 
 
@@ -148,7 +155,8 @@ def _open_torch(device: str | None) -> Backend:
     torch = _import("torch", "install it with: pip install 'backendmlp[torch]'")
     xp = importlib.import_module("array_api_compat.torch")
     if device in (None, "cpu"):
-        return Backend("torch", xp, torch.device("cpu"), "cpu")
+        # PyTorch has no exception of its own for the host: its allocator raises RuntimeError.
+        return Backend("torch", xp, torch.device("cpu"), "cpu", packages=("torch",))
     if not torch.cuda.is_available():
         raise InputError(
             f"device {device!r} needs a CUDA GPU and a CUDA build of PyTorch, and torch finds "
@@ -161,8 +169,11 @@ def _open_torch(device: str | None) -> Backend:
         xp,
         gpu,
         f"cuda:{ordinal} ({torch.cuda.get_device_name(ordinal)})",
+        packages=("torch",),
         scope=lambda: torch.cuda.device(gpu),
         synchronize=lambda: torch.cuda.synchronize(gpu),
+        free_memory=lambda: torch.cuda.mem_get_info(gpu)[0],
+        out_of_memory=(MemoryError, torch.cuda.OutOfMemoryError),
     )
 
 
@@ -186,6 +197,16 @@ _OPENERS: dict[str, Callable[[str | None], Backend]] = {
     "torch": _open_torch,
     "array-api-strict": _open_strict,
 }
+
+
+def _free_host_memory() -> int | None:
+    """Bytes of host memory that are available, None where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            fields = dict(line.split(":", 1) for line in lines)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
 
 
 def _import(package: str, remedy: str) -> Any:

@@ -99,8 +99,8 @@ class Trainer:
     def finish_epoch(self) -> float:
         """Close the epoch and return its mean training loss, the first value fetched in it.
 
-        Raises :class:`DivergenceError` if the loss or a parameter is not finite; the parameters are then
-        those of the end of the epoch before.
+        Raises :class:`DivergenceError` if the loss or a parameter is not finite; the parameters
+        are then those of the end of the epoch before.
         """
         xp = self.backend.xp
         totals, picked = xp.concat(self._totals), xp.concat(self._picked)

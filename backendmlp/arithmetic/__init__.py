@@ -19,7 +19,7 @@ NUMERICS = ("bitwise", "native")
 class Arithmetic(Protocol):
     """The seam between the model and the arithmetic under it.
 
-    Operands are float arrays of dtype :attr:`dtype`, or uint8 arrays, which are exact as they stand.
+    Operands are floats of dtype :attr:`dtype`, or uint8, which is exact as it stands.
     """
 
     @property

@@ -1,0 +1,5 @@
+"""``python -m backendmlp``."""
+
+from backendmlp.cli import main
+
+main()

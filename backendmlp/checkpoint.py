@@ -1,0 +1,97 @@
+"""Where a training stands, in one file: written whole or not at all, and read with suspicion.
+
+``checkpoint.safetensors`` holds the tensors ``W1``, ``b1``, ``W2``, ``b2``, ``totals`` and
+``picked`` of :class:`backendmlp.trainer.State` and, as JSON, the run's configuration, its data and
+the epochs so far.  The random state is the seed and the epoch's number: streams are found by
+counter (see :mod:`backendmlp.random`), so nothing else has to be kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from backendmlp import record as records
+from backendmlp.config import Config
+from backendmlp.errors import InputError
+from backendmlp.files import StrPath
+from backendmlp.record import Data
+from backendmlp.tensorfile import TensorFileError, load_tensors, save_tensors
+from backendmlp.trainer import State
+from backendmlp.training import EpochRecord
+
+FORMAT = 1
+_KEY = "backendmlp-checkpoint"
+_FILE_LIMIT = 1 << 32
+_HEADER_LIMIT = 1 << 26  # the epochs so far are in it: room for some 50,000
+_PARAMETERS = ("W1", "b1", "W2", "b2")
+_LOSSES = ("totals", "picked")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything a training needs to go on."""
+
+    config: Config
+    data: Data
+    state: State
+    epochs: list[EpochRecord]
+
+
+def save(path: StrPath, checkpoint: Checkpoint) -> None:
+    """Write ``checkpoint`` to ``path``; the one before stays until the new one is on the disk."""
+    state = checkpoint.state
+    tensors = {**state.parameters, "totals": state.totals, "picked": state.picked}
+    metadata = {
+        "format": FORMAT,
+        "config": checkpoint.config.as_dict(),
+        "data": {**asdict(checkpoint.data.origin), "sha256": checkpoint.data.sha256},
+        "random": {"generator": "Philox", "seed": checkpoint.config.seed, "epoch": state.epoch},
+        "position": state.position,
+        "epochs": [epoch.as_dict() for epoch in checkpoint.epochs],
+    }
+    save_tensors(path, tensors, _KEY, metadata, _HEADER_LIMIT)
+
+
+def load(path: StrPath) -> Checkpoint:
+    """The checkpoint in ``path``; raises :class:`InputError` for one damaged, foreign or newer."""
+    try:
+        tensors, metadata = load_tensors(path, _KEY, _FILE_LIMIT, _HEADER_LIMIT)
+        return _parse(tensors, metadata)
+    except (TensorFileError, InputError) as error:
+        raise InputError(f"checkpoint {str(path)!r} {error}") from error
+
+
+def _parse(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Checkpoint:
+    number = metadata.get("format")
+    if type(number) is not int or number < 1:
+        raise InputError("has no valid format number; use one that backendmlp wrote")
+    if number > FORMAT:
+        raise InputError(f"was written by a newer backendmlp (format {number}); update yours")
+    try:
+        config = records.parse_config(dict(metadata["config"]))
+        data = records.parse_data(dict(metadata["data"]))
+        epochs = records.parse_epochs(list(metadata["epochs"]))
+        epoch, position = metadata["random"]["epoch"], metadata["position"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"is damaged ({error!s:.200}); use an undamaged file") from error
+    if not (type(epoch) is int and type(position) is int and len(epochs) == epoch):
+        raise InputError("is damaged (its position and its epochs differ); use an undamaged file")
+    _check_tensors(tensors, config, position)
+    parameters = {name: tensors[name] for name in _PARAMETERS}
+    state = State(epoch, position, parameters, tensors["totals"], tensors["picked"])
+    return Checkpoint(config, data, state, epochs)
+
+
+def _check_tensors(tensors: dict[str, np.ndarray], config: Config, position: int) -> None:
+    dtypes = {str(value.dtype) for value in tensors.values()}
+    if set(tensors) != {*_PARAMETERS, *_LOSSES} or dtypes != {config.dtype}:
+        raise InputError("is damaged (its tensors are not those of a training); use another")
+    W1, b1, W2, b2 = (tensors[name].shape for name in _PARAMETERS)
+    fit = len(W1) == len(W2) == 2 and b1 == W1[1:] == W2[:1] == (config.hidden,) and b2 == W2[1:]
+    if not fit or any(tensors[name].shape != (position,) for name in _LOSSES):
+        raise InputError("is damaged (the shapes of its tensors do not fit); use another")
+    if not all(np.isfinite(tensors[name]).all() for name in _PARAMETERS):
+        raise InputError("is damaged (a weight is not finite); use another")

@@ -1,0 +1,188 @@
+"""The command line: what is asked for, checked and handed on; the work is done elsewhere.
+
+Everything slow to import is imported in the command that needs it, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from backendmlp import __version__
+from backendmlp.arithmetic import NUMERICS
+from backendmlp.config import Config
+from backendmlp.errors import InputError
+
+_DEFAULTS = Config()
+_PATH = click.Path(path_type=Path)
+
+
+class _Interval(click.ParamType):
+    """``3`` for epochs, ``5m`` for minutes."""
+
+    name = "epochs|minutes"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int | None, float | None]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            if value.endswith("m"):
+                minutes = float(value[:-1])
+                if 0 < minutes < 1e9:
+                    return None, minutes * 60
+            elif int(value) > 0:
+                return int(value), None
+        except ValueError:
+            pass
+        return self.fail(f"{value!r} is neither epochs (3) nor minutes (5m)", param, ctx)
+
+
+def _backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 and so on."),
+        click.option(
+            "--backend",
+            default="numpy",
+            metavar="[numpy|cupy|torch]",
+            show_default=True,
+            help="The array library that does the work.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--dataset",
+            metavar="[mnist|fashion-mnist]",
+            help="A full data set, found or downloaded.",
+        ),
+        click.option("--data", type=_PATH, metavar="DIR", help="A folder of four IDX files."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="backendmlp")
+def cli() -> None:
+    """Train a neural network once and get the same bits everywhere."""
+
+
+@cli.command()
+@_backend_options
+@click.option(
+    "--numerics",
+    type=click.Choice(NUMERICS),
+    default=_DEFAULTS.numerics,
+    show_default=True,
+    help="The same bits everywhere, or the library's own arithmetic.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    help="Of native numerics (default float32); bitwise computes in float64.",
+)
+@_data_options
+@click.option("--hidden", type=int, default=_DEFAULTS.hidden, show_default=True, help="Units.")
+@click.option("--epochs", type=int, default=_DEFAULTS.epochs, show_default=True)
+@click.option("--batch-size", type=int, default=_DEFAULTS.batch_size, show_default=True)
+@click.option(
+    "--lr", type=float, default=_DEFAULTS.lr, show_default=True, help="The learning rate."
+)
+@click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True)
+@click.option("--out", type=_PATH, metavar="DIR", help="Default: a new folder below runs/.")
+@click.option(
+    "--resume", type=_PATH, metavar="DIR", help="Go on with the run in DIR, on any backend."
+)
+@click.option(
+    "--checkpoint-every",
+    type=_Interval(),
+    default=(1, None),
+    metavar="N|Nm",
+    help="Epochs (3) or minutes (5m) between checkpoints.  [default: 1]",
+)
+@click.option("--plot", is_flag=True, help="Add curves, confusion matrix, weights and mistakes.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.pass_context
+def train(context: click.Context, **options: Any) -> None:
+    """Train a network; without --data or --dataset, on the sample of Fashion-MNIST shipped here.
+
+    Leaves model.safetensors and run.json in the output folder.
+    """
+    from backendmlp.commands import train as command
+
+    given = {
+        name
+        for name in options
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    }
+    sys.exit(command.run(command.Request(**options, given=frozenset(given))))
+
+
+@cli.command()
+@click.argument("model", type=_PATH)
+@_backend_options
+@_data_options
+def evaluate(model: Path, **options: Any) -> None:
+    """Loss and accuracy of MODEL, a file or the folder of a run, on a data set's test images."""
+    from backendmlp.commands import use
+
+    use.evaluate(model, **options)
+
+
+@cli.command()
+@click.argument("model", type=_PATH)
+@click.argument("images", type=_PATH, nargs=-1, required=True)
+@_backend_options
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "csv", "json"]),
+    default="text",
+    show_default=True,
+    help="csv and json hold every class's probability, written to read back exactly.",
+)
+def predict(model: Path, images: Sequence[Path], **options: Any) -> None:
+    """Classes and probabilities that MODEL gives IMAGES: IDX files or PNG pictures."""
+    from backendmlp.commands import use
+
+    use.predict(model, images, **options)
+
+
+@cli.command()
+@click.argument("receipt", type=_PATH, metavar="RUN.JSON")
+@_backend_options
+@_data_options
+@click.option("--quiet", is_flag=True, help="Print the verdict alone.")
+def verify(receipt: Path, **options: Any) -> None:
+    """Train again what RUN.JSON describes, and compare every epoch to the last bit.
+
+    Exit code 0 where all agree, 1 where bits differ, 2 where it cannot be run.
+    """
+    from backendmlp.commands import check
+
+    sys.exit(check.verify(receipt, **options))
+
+
+@cli.command()
+def info() -> None:
+    """The backends, devices, BLAS libraries and versions found here."""
+    from backendmlp.commands import check
+
+    check.info()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake is one sentence on stderr and exit code 2."""
+    try:
+        cli.main(arguments, prog_name="backendmlp", standalone_mode=True)
+    except InputError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,55 @@
+"""``backendmlp verify`` and ``backendmlp info``: a receipt repeated, and what is at hand for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from threadpoolctl import threadpool_info
+
+from backendmlp import backend as backends
+from backendmlp import record as records
+from backendmlp.commands.progress import Progress
+from backendmlp.data.origin import origin
+from backendmlp.errors import InputError
+from backendmlp.run import RECORD
+from backendmlp.verify import verify as repeat
+
+
+def verify(
+    receipt: Path,
+    *,
+    backend: str,
+    device: str | None,
+    data: Path | None,
+    dataset: str | None,
+    quiet: bool,
+) -> int:
+    """Print the verdict on ``receipt``, a run.json or its folder; returns the exit code."""
+    path = receipt / RECORD if receipt.is_dir() else receipt
+    record = records.read(path)
+    at = backends.select(backend, device)
+    given = data is not None or dataset is not None
+    dataset_ = (origin(data, dataset) if given else record.data.origin).open()
+    with Progress(len(record.epochs), len(dataset_.train_images), quiet=quiet) as progress:
+        verdict = repeat(record, path.parent, at, dataset_, progress.epoch, progress.images)
+    print(verdict)
+    if verdict.difference is not None and record.config.numerics == "native":
+        print("native numerics promise no bits; train with --numerics bitwise for that")
+    return 0 if verdict.difference is None else 1
+
+
+def info() -> None:
+    """Print what a bug report or a comparison needs to know."""
+    for name, version in records.versions(("torch", "cupy-cuda12x", "cupy-cuda13x")).items():
+        print(f"{name:<18} {version}")
+    for name in backends.names():
+        try:
+            print(f"backend {name:<18} on {backends.select(name).label}")
+        except InputError as error:
+            print(f"backend {name:<18} not usable: {error}")
+    for library in threadpool_info():
+        kernels = library.get("architecture", "")
+        print(
+            f"{library['user_api']:<7} {library['internal_api']} {library.get('version') or ''} "
+            f"{kernels} with {library['num_threads']} threads".replace("  ", " ")
+        )

@@ -1,0 +1,41 @@
+"""Where a data set comes from, in a form that can be written down and opened again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from backendmlp.data.catalogue import CATALOGUE, load_named, load_sample
+from backendmlp.data.dataset import Dataset, load_folder
+from backendmlp.errors import InputError
+
+SAMPLE = "fashion-mnist-sample"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The embedded sample, a set of the catalogue by its ``name``, or the folder at ``path``."""
+
+    name: str
+    path: str | None = None
+
+    def open(self) -> Dataset:
+        """The data set; raises :class:`InputError` where it is not at hand or bad."""
+        if self.path is not None:
+            return load_folder(self.path)
+        if self.name == SAMPLE:
+            return load_sample()
+        if self.name in CATALOGUE:
+            return load_named(self.name)
+        known = ", ".join((SAMPLE, *CATALOGUE))
+        raise InputError(f"data set {self.name!r:.80} is unknown; known are {known}")
+
+
+def origin(folder: str | os.PathLike[str] | None = None, name: str | None = None) -> Origin:
+    """The origin that a caller asks for: a folder, a name, or neither, which is the sample."""
+    if folder is not None and name is not None:
+        raise InputError("a data folder and the name of a data set are both given; give one")
+    if folder is not None:
+        path = os.path.abspath(folder)
+        return Origin(os.path.basename(path) or "data", path)
+    return Origin(name or SAMPLE)

@@ -1,0 +1,46 @@
+"""JSON read strictly: UTF-8, no key twice, no NaN, no depth bombs; and written so as to be read."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from typing import Any
+
+_REPR = reprlib.Repr()  # cuts what a hostile file would print by the megabyte
+_REPR.maxstring = 80
+show = _REPR.repr
+
+
+class JSONError(ValueError):
+    """What is wrong with a text that should be a JSON object."""
+
+
+def to_json(value: dict[str, Any], indent: int | None = None) -> str:
+    """``value`` as JSON; raises :class:`JSONError` for what JSON cannot hold."""
+    try:
+        return json.dumps(value, allow_nan=False, sort_keys=indent is None, indent=indent)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise JSONError(f"holds what JSON cannot ({error}); use plain values") from error
+
+
+def from_json(text: bytes) -> dict[str, Any]:
+    """The JSON object in ``text``; raises :class:`JSONError` for anything else."""
+    try:
+        value = json.loads(
+            text.decode(), object_pairs_hook=_without_repeats, parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise JSONError(f"is damaged JSON ({show(str(error))}); use an undamaged file") from error
+    if not isinstance(value, dict):
+        raise JSONError("is no JSON object; use a file that backendmlp wrote")
+    return value
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key appears twice")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,105 @@
+"""Named float arrays and JSON metadata in a safetensors file, read back trusting nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backendmlp.files import StrPath, read_bounded, write_atomically
+from backendmlp.strictjson import JSONError, from_json, show, to_json
+
+HEADER_LIMIT = 1 << 20
+FILE_LIMIT = 1 << 30
+
+_DTYPES = {"F32", "F64"}  # as safetensors spells them
+_NOT_OURS = "choose a file that backendmlp has written"
+_DAMAGED = "copy it again from where it was made"
+
+
+class TensorFileError(ValueError):
+    """What is wrong with the file and what to do, to be prefixed with its name."""
+
+
+def save_tensors(
+    path: StrPath,
+    tensors: dict[str, np.ndarray],
+    key: str,
+    metadata: dict[str, Any],
+    header_limit: int = HEADER_LIMIT,
+) -> None:
+    """Write ``tensors`` and, under ``key``, ``metadata``; the same content gives the same bytes.
+
+    Raises :class:`TensorFileError`, with nothing written, for what could not be loaded again, and
+    :class:`InputError` where the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    try:
+        text = to_json(metadata)
+    except JSONError as error:
+        raise TensorFileError(f"has metadata that {error}") from error
+    # safetensors takes arrays by their memory, so it must lie as the shape says.
+    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    data = save(contiguous, metadata={key: text})
+    if int.from_bytes(data[:8], "little") > header_limit:
+        raise TensorFileError(f"has more than {header_limit:,} bytes of metadata; make it smaller")
+    write_atomically(path, data)
+
+
+def load_tensors(
+    path: StrPath, key: str, file_limit: int = FILE_LIMIT, header_limit: int = HEADER_LIMIT
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Fresh, writable arrays and the metadata that :func:`save_tensors` wrote under ``key``.
+
+    Raises :class:`TensorFileError` for a file that is damaged or of another kind, and
+    :class:`InputError` for one that cannot be read or has more than ``file_limit`` bytes.
+    """
+    data = read_bounded(path, file_limit)
+    metadata = _read_header(_header_bytes(data, header_limit), key)
+    return _read_tensors(data), metadata
+
+
+def _header_bytes(data: bytes, limit: int) -> bytes:
+    """The JSON between the 8 bytes that give its length and the tensors' values."""
+    claimed = int.from_bytes(data[:8], "little")
+    if len(data) >= 8 and claimed > limit:
+        raise TensorFileError(f"is not ours: its header claims {claimed:,} bytes; {_NOT_OURS}")
+    if len(data) < 8 + claimed or not claimed:
+        raise TensorFileError(
+            f"is cut short or of another kind: it has {len(data):,} bytes; {_DAMAGED}"
+        )
+    return data[8 : 8 + claimed]
+
+
+def _read_header(text: bytes, key: str) -> dict[str, Any]:
+    """Our metadata, out of a header whose tensors are all floats."""
+    try:
+        header = from_json(text)
+        entries = header.pop("__metadata__", None)
+        inner = entries.get(key) if isinstance(entries, dict) else None
+        if not isinstance(inner, str):
+            raise TensorFileError(f"is not backendmlp's, or of another kind; {_NOT_OURS}")
+        metadata = from_json(inner.encode(errors="surrogatepass"))
+    except JSONError as error:
+        raise TensorFileError(f"has a header that {error}") from error
+    for name, tensor in header.items():
+        dtype = tensor.get("dtype") if isinstance(tensor, dict) else None
+        if not isinstance(dtype, str) or dtype not in _DTYPES:
+            raise TensorFileError(
+                f"has {show(name)} of dtype {show(dtype)}, not F32 or F64; {_NOT_OURS}"
+            )
+    return metadata
+
+
+def _read_tensors(data: bytes) -> dict[str, np.ndarray]:
+    """Copies of the tensors; safetensors checks that their extents fill the file exactly."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return {name: np.array(tensor) for name, tensor in load(data).items()}
+    except SafetensorError as error:
+        raise TensorFileError(
+            f"is cut short or damaged ({show(str(error))}); {_DAMAGED}"
+        ) from error
