@@ -38,7 +38,7 @@ def write_atomically(path: StrPath, data: bytes) -> None:
     names the path and the reason where the file cannot be written; nothing is left behind then.
     """
     with _explained("write", path):
-        _require_regular(path)
+        _require_regular(Path(path))
         target = Path(os.path.realpath(path))
         temporary = _temporary_name(target.parent)
         try:
@@ -113,10 +113,10 @@ def _quoted(path: StrPath) -> str:
     return repr(os.fspath(path))
 
 
-def _require_regular(path: StrPath) -> None:
+def _require_regular(path: Path) -> None:
     """Refuse to replace a folder or a device (``/dev/null``!); a new name is welcome."""
     with contextlib.suppress(FileNotFoundError):
-        _require_regular_mode(os.stat(path).st_mode)
+        _require_regular_mode(path.stat().st_mode)
 
 
 def _require_regular_mode(mode: int) -> None:
