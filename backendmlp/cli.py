@@ -75,7 +75,7 @@ def cli() -> None:
     """Train a neural network once and get the same bits everywhere."""
 
 
-@cli.command()
+@cli.command(short_help="Train a network.")
 @_backend_options
 @click.option(
     "--numerics",
@@ -90,13 +90,33 @@ def cli() -> None:
     help="Of native numerics (default float32); bitwise computes in float64.",
 )
 @_data_options
-@click.option("--hidden", type=int, default=_DEFAULTS.hidden, show_default=True, help="Units.")
-@click.option("--epochs", type=int, default=_DEFAULTS.epochs, show_default=True)
-@click.option("--batch-size", type=int, default=_DEFAULTS.batch_size, show_default=True)
+@click.option(
+    "--hidden", type=int, default=_DEFAULTS.hidden, show_default=True, help="Hidden units."
+)
+@click.option(
+    "--epochs",
+    type=int,
+    default=_DEFAULTS.epochs,
+    show_default=True,
+    help="Times through the data.",
+)
+@click.option(
+    "--batch-size",
+    type=int,
+    default=_DEFAULTS.batch_size,
+    show_default=True,
+    help="Images in a step; 1 for stochastic descent, all of them for full-batch.",
+)
 @click.option(
     "--lr", type=float, default=_DEFAULTS.lr, show_default=True, help="The learning rate."
 )
-@click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True)
+@click.option(
+    "--seed",
+    type=int,
+    default=_DEFAULTS.seed,
+    show_default=True,
+    help="Of the initial weights and the shuffles.",
+)
 @click.option("--out", type=_PATH, metavar="DIR", help="Default: a new folder below runs/.")
 @click.option(
     "--resume", type=_PATH, metavar="DIR", help="Go on with the run in DIR, on any backend."
@@ -126,7 +146,7 @@ def train(context: click.Context, **options: Any) -> None:
     sys.exit(command.run(command.Request(**options, given=frozenset(given))))
 
 
-@cli.command()
+@cli.command(short_help="Loss and accuracy of a trained model.")
 @click.argument("model", type=_PATH)
 @_backend_options
 @_data_options
@@ -137,7 +157,7 @@ def evaluate(model: Path, **options: Any) -> None:
     use.evaluate(model, **options)
 
 
-@cli.command()
+@cli.command(short_help="Classes and probabilities of images.")
 @click.argument("model", type=_PATH)
 @click.argument("images", type=_PATH, nargs=-1, required=True)
 @_backend_options
@@ -156,7 +176,7 @@ def predict(model: Path, images: Sequence[Path], **options: Any) -> None:
     use.predict(model, images, **options)
 
 
-@cli.command()
+@cli.command(short_help="Repeat a run and compare it to the last bit.")
 @click.argument("receipt", type=_PATH, metavar="RUN.JSON")
 @_backend_options
 @_data_options
@@ -171,7 +191,7 @@ def verify(receipt: Path, **options: Any) -> None:
     sys.exit(check.verify(receipt, **options))
 
 
-@cli.command()
+@cli.command(short_help="Backends, devices, BLAS and versions found here.")
 def info() -> None:
     """The backends, devices, BLAS libraries and versions found here."""
     from backendmlp.commands import check

@@ -31,7 +31,7 @@ class Config:
             object.__setattr__(self, name, positive_int(name, getattr(self, name)))
         object.__setattr__(self, "lr", positive_float("lr", self.lr))
         object.__setattr__(self, "seed", _seed(self.seed))
-        object.__setattr__(self, "dtype", self.arithmetic().dtype)
+        object.__setattr__(self, "dtype", arithmetic.checked_dtype(self.numerics, self.dtype))
 
     def arithmetic(self) -> arithmetic.Arithmetic:
         return arithmetic.choose(self.numerics, self.dtype)

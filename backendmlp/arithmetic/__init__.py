@@ -50,21 +50,32 @@ class Arithmetic(Protocol):
         """A parameter that comes from outside, as a parameter is stored."""
 
 
-def choose(numerics: str, dtype: str | None = None) -> Arithmetic:
-    """The arithmetic called ``numerics``; ``dtype`` is float32 (default) or float64 for native."""
+def checked_dtype(numerics: str, dtype: str | None = None) -> str:
+    """The dtype that ``numerics`` compute in: float64 for bitwise, for native as asked.
+
+    ``dtype`` None means float64 for bitwise and float32 for native.
+    """
     if numerics == "bitwise":
         if dtype not in (None, "float64"):
             raise InputError(
                 f"dtype {dtype!r} does not go with bitwise numerics, which compute in float64; "
                 "leave it out, or choose native numerics"
             )
-        from backendmlp.arithmetic.bitwise import Bitwise
-
-        return Bitwise()
+        return "float64"
     if numerics == "native":
         if dtype not in (None, "float32", "float64"):
             raise InputError(f"dtype {dtype!r} is not known; choose 'float32' or 'float64'")
-        from backendmlp.arithmetic.native import Native
-
-        return Native(dtype or "float32")
+        return dtype or "float32"
     raise InputError(f"numerics {numerics!r} are not known; choose 'bitwise' or 'native'")
+
+
+def choose(numerics: str, dtype: str | None = None) -> Arithmetic:
+    """The arithmetic called ``numerics``, with a dtype as :func:`checked_dtype` takes it."""
+    dtype = checked_dtype(numerics, dtype)
+    if numerics == "bitwise":
+        from backendmlp.arithmetic.bitwise import Bitwise
+
+        return Bitwise()
+    from backendmlp.arithmetic.native import Native
+
+    return Native(dtype)

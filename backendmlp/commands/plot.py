@@ -14,6 +14,7 @@ from backendmlp.plots import save_plots
 from backendmlp.run import Run
 
 _MISTAKES = 25
+_CURVES = ("epoch", "train_loss", "test_loss", "test_accuracy")
 
 
 def require_matplotlib() -> None:
@@ -32,7 +33,7 @@ def plot_run(run: Run) -> None:
     np.add.at(confusion, (labels, classes), 1)
     save_plots(
         run.folder,
-        [epoch.as_dict() for epoch in run.epochs],
+        [{name: getattr(epoch, name) for name in _CURVES} for epoch in run.epochs],
         confusion,
         to_numpy(trainer.parameters.W1),
         dataset.image_shape,

@@ -34,8 +34,8 @@ def stopping() -> Iterator[Stop]:
         stop.signal = number
         signal.signal(number, previous[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, ask)
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        previous[asked] = signal.signal(asked, ask)
     try:
         yield stop
     finally:
