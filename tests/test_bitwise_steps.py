@@ -1,0 +1,144 @@
+"""The fast bitwise step has the bits of the definition, where it applies and where it gives up."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import exact
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import backendmlp
+from backendmlp import model
+from backendmlp.arithmetic.bitwise import Bitwise
+from backendmlp.backend import to_numpy
+from backendmlp.buffered import stepper as buffered_stepper
+from backendmlp.buffered_bitwise import BitwiseStep
+from backendmlp.step import Step, stepper
+
+BITWISE = Bitwise()
+NUMPY = backendmlp.select("numpy")
+
+
+def problem(seed: int, features: int, hidden: int, classes: int, count: int):
+    """Pixels (some units and pixels dead, as in real images), labels and starting parameters."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, features), dtype=np.uint8)
+    images[:, rng.random(features) < 0.2] = 0
+    start = model.he_normal(features, hidden, classes, seed)
+    start["b1"] = np.where(rng.random(hidden) < 0.2, -1e4, rng.normal(size=hidden))
+    return images, rng.integers(0, classes, count), start
+
+
+def settled(backend, start: dict[str, np.ndarray], scale: float = 1.0) -> model.Parameters:
+    scaled = {name: backend.asarray(value * scale) for name, value in start.items()}
+    return model.settle(BITWISE, scaled)
+
+
+def trace(step, backend, images, labels, batches: list[np.ndarray]) -> list:
+    """The bits of everything a step returns and leaves behind, step by step."""
+    x, y = backend.asarray(images), backend.asarray(labels, "int64")
+    found = []
+    with np.errstate(all="ignore"):  # learning rates that diverge are part of the test
+        for index in batches:
+            returned = step.advance(x, y, backend.asarray(index, "int64"))
+            left = step.parameters.as_dict().values()
+            found.append([exact.bits(to_numpy(value)) for value in (*returned, *left)])
+    return found
+
+
+def assert_same_steps(seed, features, hidden, classes, batch, rate, scale) -> None:
+    images, labels, start = problem(seed, features, hidden, classes, 100)
+    order = np.random.default_rng(seed).permutation(100)
+    batches = [order[:batch], order[-batch:], order[: batch // 2 + 1], order[1 : batch + 1]]
+    steps = [make(BITWISE, settled(NUMPY, start, scale), rate) for make in (Step, BitwiseStep)]
+    expected, found = (trace(step, NUMPY, images, labels, batches) for step in steps)
+    for number, (one, two) in enumerate(zip(found, expected, strict=True)):
+        names = ("totals", "picked", "W1", "b1", "W2", "b2")
+        differ = [name for name, a, b in zip(names, one, two, strict=True) if a != b]
+        assert differ == [], f"step {number}"
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    features=st.integers(1, 50),
+    hidden=st.integers(1, 30),
+    classes=st.integers(2, 12),
+    batch=st.integers(1, 70),
+    rate=st.integers(-6, 12).map(lambda power: 10.0**power) | st.floats(1e-6, 10.0),
+    scale=st.sampled_from([1.0, 1.0, 100.0, 2.0**23, 2.0**40, 1e-8, 0.0]),
+)
+def test_the_bits_are_those_of_the_definition(**drawn):
+    assert_same_steps(**drawn)
+
+
+@pytest.mark.parametrize("scale", [2.0**100, 2.0**440, 2.0**600, 2.0**980])
+def test_also_far_beyond_all_limits(scale):
+    assert_same_steps(3, 20, 10, 5, 16, 0.1, scale)
+
+
+@pytest.mark.parametrize("rate", [1e100, 1e200, 1e300])
+def test_also_where_one_step_leads_far_beyond_all_limits(rate):
+    assert_same_steps(3, 20, 10, 5, 16, rate, 1.0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**30, 2.0**980])
+def test_parameters_come_back_as_they_went_in(scale):
+    p = settled(NUMPY, problem(3, 20, 10, 5, 1)[2], scale)
+    kept = BitwiseStep(BITWISE, p, 0.1).parameters
+    for name, value in p.as_dict().items():
+        assert exact.bits(getattr(kept, name)) == exact.bits(value), name
+
+
+def test_also_at_784_pixels():
+    assert_same_steps(3, 784, 100, 10, 64, 0.1, 1.0)
+    assert_same_steps(3, 784, 30, 10, 64, 3.0, 60.0)  # at the limit of 64, and over it
+
+
+@pytest.mark.parametrize(("scale", "defined"), [(1.0, 0), (2.0**23, 4)])
+def test_the_definition_steps_in_exactly_where_a_weight_exceeds_the_limit(scale, defined):
+    """At 784 pixels weights of up to 64 pass; the test's claim to cover both paths rests here."""
+    images, labels, start = problem(1, 784, 10, 10, 100)
+    step = BitwiseStep(BITWISE, settled(NUMPY, start, scale), 0.1)
+    with mock.patch.object(step, "_defined", wraps=step._defined) as counted:
+        trace(step, NUMPY, images, labels, [np.arange(20)] * 4)
+    assert counted.call_count == defined
+
+
+def test_every_backend_takes_the_same_steps(backend):
+    images, labels, start = problem(5, 30, 12, 4, 80)
+    batches = [np.arange(40), np.arange(40, 80), np.arange(7)]
+    expected = trace(BitwiseStep(BITWISE, settled(NUMPY, start), 0.3), NUMPY, images, labels, batches)
+    step = stepper(backend, BITWISE, settled(backend, start), 0.3, backend.asarray(images))
+    assert type(step) is (BitwiseStep if backend.buffered else Step)
+    assert trace(step, backend, images, labels, batches) == expected
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_every_backend_takes_the_same_steps_on_float_images(other, scale):
+    images, labels, start = problem(6, 30, 12, 4, 80)
+    images = images / 255 * scale
+    batches = [np.arange(40), np.arange(40, 80)]
+    expected, found = (
+        trace(Step(BITWISE, settled(at, start), 0.1), at, images, labels, batches)
+        for at in (NUMPY, other)
+    )
+    assert found == expected
+    made = buffered_stepper(BITWISE, settled(NUMPY, start), 0.1, images)
+    assert type(made) is Step
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it(backend):
+    images, _, start = problem(7, 30, 12, 4, 80)
+    p = settled(backend, start)
+
+    def shares(rows):
+        f = model.forward(BITWISE, p, backend.asarray(rows))
+        return exact.bits(to_numpy(model.probabilities(f)))
+
+    together = shares(images)
+    assert [shares(images[i : i + 1])[0] for i in range(80)] == together
+    assert shares(images[::-1].copy()) == together[::-1]
