@@ -18,6 +18,7 @@ from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath
 from backendmlp.record import Data
+from backendmlp.strictjson import show
 from backendmlp.tensorfile import TensorFileError, load_tensors, save_tensors
 from backendmlp.trainer import State
 from backendmlp.training import EpochRecord
@@ -52,24 +53,29 @@ def save(path: StrPath, checkpoint: Checkpoint) -> None:
         "position": state.position,
         "epochs": [epoch.as_dict() for epoch in checkpoint.epochs],
     }
-    save_tensors(path, tensors, _KEY, metadata, _HEADER_LIMIT)
+    save_tensors(path, tensors, _KEY, metadata, _FILE_LIMIT, _HEADER_LIMIT)
 
 
 def load(path: StrPath) -> Checkpoint:
     """The checkpoint in ``path``; raises :class:`InputError` for one damaged, foreign or newer."""
     try:
-        tensors, metadata = load_tensors(path, _KEY, _FILE_LIMIT, _HEADER_LIMIT)
+        tensors, metadata = load_tensors(path, _KEY, _FILE_LIMIT, _HEADER_LIMIT, _check_format)
         return _parse(tensors, metadata)
     except (TensorFileError, InputError) as error:
         raise InputError(f"checkpoint {str(path)!r} {error}") from error
 
 
-def _parse(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Checkpoint:
+def _check_format(metadata: dict[str, Any]) -> None:
     number = metadata.get("format")
     if type(number) is not int or number < 1:
-        raise InputError("has no valid format number; use one that backendmlp wrote")
+        raise TensorFileError("has no valid format number; use one that backendmlp wrote")
     if number > FORMAT:
-        raise InputError(f"was written by a newer backendmlp (format {number}); update yours")
+        raise TensorFileError(
+            f"was written by a newer backendmlp (format {show(number)}); update yours"
+        )
+
+
+def _parse(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Checkpoint:
     try:
         config = records.parse_config(dict(metadata["config"]))
         data = records.parse_data(dict(metadata["data"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ def save_tensors(
     tensors: dict[str, np.ndarray],
     key: str,
     metadata: dict[str, Any],
+    file_limit: int = FILE_LIMIT,
     header_limit: int = HEADER_LIMIT,
 ) -> None:
     """Write ``tensors`` and, under ``key``, ``metadata``; the same content gives the same bytes.
@@ -42,21 +44,31 @@ def save_tensors(
     # safetensors takes arrays by their memory, so it must lie as the shape says.
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     data = save(contiguous, metadata={key: text})
-    if int.from_bytes(data[:8], "little") > header_limit:
-        raise TensorFileError(f"has more than {header_limit:,} bytes of metadata; make it smaller")
+    if int.from_bytes(data[:8], "little") > header_limit or len(data) > file_limit:
+        raise TensorFileError(
+            f"is too large to be loaded again: at most {header_limit:,} bytes of metadata and "
+            f"{file_limit:,} in all; make it smaller"
+        )
     write_atomically(path, data)
 
 
 def load_tensors(
-    path: StrPath, key: str, file_limit: int = FILE_LIMIT, header_limit: int = HEADER_LIMIT
+    path: StrPath,
+    key: str,
+    file_limit: int = FILE_LIMIT,
+    header_limit: int = HEADER_LIMIT,
+    check: Callable[[dict[str, Any]], None] = lambda metadata: None,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Fresh, writable arrays and the metadata that :func:`save_tensors` wrote under ``key``.
+
+    ``check`` sees the metadata before the tensors are looked at: a newer format is named as such,
+    whatever else it may hold.
 
     Raises :class:`TensorFileError` for a file that is damaged or of another kind, and
     :class:`InputError` for one that cannot be read or has more than ``file_limit`` bytes.
     """
     data = read_bounded(path, file_limit)
-    metadata = _read_header(_header_bytes(data, header_limit), key)
+    metadata = _read_header(_header_bytes(data, header_limit), key, check)
     return _read_tensors(data), metadata
 
 
@@ -64,25 +76,26 @@ def _header_bytes(data: bytes, limit: int) -> bytes:
     """The JSON between the 8 bytes that give its length and the tensors' values."""
     claimed = int.from_bytes(data[:8], "little")
     if len(data) >= 8 and claimed > limit:
-        raise TensorFileError(f"is not ours: its header claims {claimed:,} bytes; {_NOT_OURS}")
+        raise TensorFileError(f"is not backendmlp's: its header claims {claimed:,} bytes; {_NOT_OURS}")
     if len(data) < 8 + claimed or not claimed:
         raise TensorFileError(
-            f"is cut short or of another kind: it has {len(data):,} bytes; {_DAMAGED}"
+            f"is cut short or not backendmlp's: it has {len(data):,} bytes; {_DAMAGED}"
         )
     return data[8 : 8 + claimed]
 
 
-def _read_header(text: bytes, key: str) -> dict[str, Any]:
+def _read_header(text: bytes, key: str, check: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Our metadata, out of a header whose tensors are all floats."""
     try:
         header = from_json(text)
         entries = header.pop("__metadata__", None)
         inner = entries.get(key) if isinstance(entries, dict) else None
         if not isinstance(inner, str):
-            raise TensorFileError(f"is not backendmlp's, or of another kind; {_NOT_OURS}")
+            raise TensorFileError(f"is not backendmlp's, or of another kind than asked for; {_NOT_OURS}")
         metadata = from_json(inner.encode(errors="surrogatepass"))
     except JSONError as error:
         raise TensorFileError(f"has a header that {error}") from error
+    check(metadata)
     for name, tensor in header.items():
         dtype = tensor.get("dtype") if isinstance(tensor, dict) else None
         if not isinstance(dtype, str) or dtype not in _DTYPES:

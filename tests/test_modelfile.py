@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from backendmlp.errors import InputError
-from backendmlp.modelfile import FILE_LIMIT, HEADER_LIMIT, load_model, save_model
+from backendmlp.modelfile import load_model, save_model
+from backendmlp.tensorfile import FILE_LIMIT, HEADER_LIMIT
 
 METADATA = {
     "config": {"hidden": 3, "learning_rate": 0.1, "seed": None},
@@ -120,8 +121,8 @@ class TestSaveRefuses:
             ({"W3": np.zeros(3)}, {}, "has the arrays"),
             ({}, {"class_names": ["a"]}, "list of 2 printable"),
             ({}, {"image_shape": [2, 2]}, "6 features"),
-            ({}, {"config": {"x": float("nan")}}, "JSON cannot hold"),
-            ({}, {"config": {"x": np.float32(1)}}, "JSON cannot hold"),
+            ({}, {"config": {"x": float("nan")}}, "what JSON cannot"),
+            ({}, {"config": {"x": np.float32(1)}}, "what JSON cannot"),
             ({}, {"config": {"x": "y" * HEADER_LIMIT}}, "too large"),
         ],
     )
@@ -152,7 +153,7 @@ class TestLoadRefuses:
         ],
     )
     def test_no_model_at_all(self, path, data):
-        assert_refused(path, data, "not a model")
+        assert_refused(path, data, "not backendmlp's")
 
     def test_a_header_longer_than_the_file(self, path):
         assert_refused(path, (1000).to_bytes(8, "little") + b"{}", "cut short")
@@ -163,20 +164,20 @@ class TestLoadRefuses:
     @pytest.mark.parametrize(
         ("header", "reason"),
         [
-            (b"[" * 100_000 + b"]" * 100_000, "damaged header"),
-            (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "damaged header"),
+            (b"[" * 100_000 + b"]" * 100_000, "header that is damaged"),
+            (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "header that is damaged"),
             (b"{}", "not backendmlp's"),
             (b"[]", "no JSON object"),
-            (b"nonsense", "damaged header"),
-            (b'{"W1": NaN}', "damaged header"),
+            (b"nonsense", "header that is damaged"),
+            (b'{"W1": NaN}', "header that is damaged"),
             (b'{"W1": 1, "W1": 1}', "twice"),
-            (b'{"W1": "\xff"}', "damaged header"),
-            (b"\xef\xbb\xbf{}", "damaged header"),
-            (b'{"W1": ' + b"9" * 10_000 + b"}", "damaged header"),
+            (b'{"W1": "\xff"}', "header that is damaged"),
+            (b"\xef\xbb\xbf{}", "header that is damaged"),
+            (b'{"W1": ' + b"9" * 10_000 + b"}", "header that is damaged"),
             (b'{"__metadata__": []}', "not backendmlp's"),
             (b'{"__metadata__": {"format": "pt"}}', "not backendmlp's"),
             (b'{"__metadata__": {"backendmlp": 1}}', "not backendmlp's"),
-            (b'{"__metadata__": {"backendmlp": "\\ud800"}}', "damaged metadata"),
+            (b'{"__metadata__": {"backendmlp": "\\ud800"}}', "header that is damaged"),
         ],
     )
     def test_bad_headers(self, path, header, reason):
@@ -185,9 +186,9 @@ class TestLoadRefuses:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("", "damaged metadata"),
+            ("", "header that is damaged"),
             ("null", "no JSON object"),
-            ("[" * 100_000, "damaged metadata"),
+            ("[" * 100_000, "header that is damaged"),
             (document(format=2), r"written by a newer backendmlp \(format 2\); update"),
             (document(format=2).replace("config", "other"), "newer"),  # whatever else it holds
             (document(format=0), "format number"),
@@ -235,7 +236,7 @@ class TestLoadRefuses:
     @pytest.mark.parametrize("dtype", ["float16", "int64", "bool", "complex64"])
     def test_dtypes(self, path, dtype):
         data = file_bytes({**network(), "b1": np.zeros(3, dtype)})
-        assert_refused(path, data, "b1 of dtype '.*', not F32 or F64")
+        assert_refused(path, data, "'b1' of dtype '.*', not F32 or F64")
 
     def test_mixed_dtypes(self, path):
         assert_refused(path, file_bytes({**network(), "b1": np.zeros(3)}), "float32, float64")
@@ -244,15 +245,15 @@ class TestLoadRefuses:
     def test_dtypes_that_numpy_has_not(self, path, dtype):
         header = header_of(file_bytes())
         header["W2"]["dtype"] = dtype
-        assert_refused(path, with_header(header, body_of(file_bytes())), "W2 of dtype")
+        assert_refused(path, with_header(header, body_of(file_bytes())), "'W2' of dtype")
 
     @pytest.mark.parametrize("name", ["W1", "b1", "W2", "b2"])
     def test_missing_and_extra_tensors(self, path, name):
         parameters = network()
         parameters["other"] = parameters[name]
-        assert_refused(path, file_bytes(parameters), "holds the tensors")
+        assert_refused(path, file_bytes(parameters), "has the arrays")
         del parameters[name]
-        assert_refused(path, file_bytes(parameters), "holds the tensors")
+        assert_refused(path, file_bytes(parameters), "has the arrays")
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     @pytest.mark.parametrize("name", ["W1", "b1", "W2", "b2"])
