@@ -1,0 +1,173 @@
+"""An Array API namespace that lets through an allow-list of operations, each for a reason.
+
+It wraps array-api-strict.  What is not on the lists does not exist for the code under audit; a
+sum or a matrix product is let through only where the operands at hand make it exact.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+import array_api_strict as strict
+import numpy as np
+
+FUNCTIONS = {
+    "asarray": "moves or converts constants and tables; no arithmetic",
+    "arange": "whole numbers",
+    "zeros": "a constant",
+    "ones": "a constant",
+    "astype": "between uint8, int64 and float64, where every value is exact",
+    "reshape": "moves entries",
+    "squeeze": "moves entries",
+    "concat": "moves entries",
+    "take": "moves entries",
+    "where": "selects entries",
+    "abs": "clears the sign bit",
+    "max": "selects an entry; order cannot matter",
+    "min": "selects an entry; order cannot matter",
+    "searchsorted": "compares only",
+    "matmul": "exact for factors of few bits, which is checked at every call",
+    "sum": "exact for addends of few bits, which is checked at every call",
+}
+DTYPES = {
+    "float64": "the one dtype of bitwise arithmetic",
+    "int64": "indices and labels",
+    "uint8": "pixels",
+}
+OPERATORS = {
+    "__add__": "one rounding, settled by IEEE 754",
+    "__sub__": "one rounding, settled by IEEE 754",
+    "__mul__": "one rounding, settled by IEEE 754",
+    "__truediv__": "one rounding, settled by IEEE 754",
+    "__rsub__": "as __sub__",
+    "__rtruediv__": "as __truediv__",
+    "__lt__": "a comparison",
+    "__le__": "a comparison",
+    "__gt__": "a comparison",
+    "__ge__": "a comparison",
+    "__eq__": "a comparison",
+    "__and__": "of truth values",
+    "__getitem__": "selects entries",
+}
+ATTRIBUTES = ("shape", "dtype", "device", "ndim")
+
+
+class Forbidden(AssertionError):
+    """Code under audit used what bitwise code must not."""
+
+
+class Audited:
+    """An array that knows the operators on the list and no others."""
+
+    __hash__ = None
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        return NAMESPACE
+
+    @property
+    def T(self) -> Audited:  # noqa: N802
+        return Audited(self.array.T)
+
+
+def _operator(name: str) -> Any:
+    def method(self: Audited, *others: Any) -> Any:
+        NAMESPACE.used[name] += 1
+        return _wrapped(getattr(self.array, name)(*map(_bare, others)))
+
+    return method
+
+
+def _attribute(name: str) -> property:
+    return property(lambda self: getattr(self.array, name))
+
+
+for _name in OPERATORS:
+    setattr(Audited, _name, _operator(_name))
+for _name in ATTRIBUTES:
+    setattr(Audited, _name, _attribute(_name))
+
+
+class Namespace:
+    """What ``array_namespace`` finds for :class:`Audited` arrays; counts what is used of it."""
+
+    def __init__(self) -> None:
+        self.__name__ = "audit"  # array_namespace asks for it
+        self.used: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in DTYPES:
+            self.used[name] += 1
+            return getattr(strict, name)
+        if name not in FUNCTIONS:
+            raise Forbidden(f"{name} is not on the list")
+
+        def function(*args: Any, **kwargs: Any) -> Any:
+            self.used[name] += 1
+            args = tuple(map(_bare, args))
+            if name == "matmul":
+                check_product(*map(np.asarray, args))
+            if name == "sum":
+                check_sum(np.asarray(args[0]), kwargs.get("axis"))
+            return _wrapped(getattr(strict, name)(*args, **kwargs))
+
+        return function
+
+
+NAMESPACE = Namespace()
+
+
+def audited(x: np.ndarray) -> Audited:
+    return Audited(strict.asarray(np.array(x)))
+
+
+def check_product(a: np.ndarray, b: np.ndarray) -> None:
+    """Raise unless every partial sum of ``a @ b`` is a whole number below 2**53 of some unit."""
+    if a.dtype != np.float64 or b.dtype != np.float64:
+        raise Forbidden(f"a product of {a.dtype} and {b.dtype}")
+    if a.shape[1] * _largest(a) * _largest(b) > 2**53:
+        raise Forbidden(f"a product over {a.shape[1]} terms that is not exact")
+
+
+def check_sum(x: np.ndarray, axis: int | None) -> None:
+    """Raise unless every partial sum is exact: whole numbers, or one term that is not zero."""
+    if x.dtype == np.int64 or np.all(np.count_nonzero(x, axis=axis) <= 1):
+        return
+    if x.dtype != np.float64 or (x.size if axis is None else x.shape[axis]) * _largest(x) > 2**53:
+        raise Forbidden(f"a sum over axis {axis} of shape {x.shape} that is not exact")
+
+
+def _largest(x: np.ndarray) -> int:
+    """The largest entry in units of the finest bit of all entries: a whole number."""
+    finite = np.abs(x[np.isfinite(x) & (x != 0)])
+    if not finite.size:
+        return 0
+    mantissas, exponents = np.frexp(finite)
+    whole = (mantissas * 2.0**53).astype(np.int64)
+    lowest_bit = np.ldexp((whole & -whole).astype(np.float64), exponents - 53)
+    return int(Fraction(finite.max()) / Fraction(lowest_bit.min()))
+
+
+def _bare(x: Any) -> Any:
+    if isinstance(x, Audited):
+        return x.array
+    if isinstance(x, (tuple, list)):
+        return type(x)(map(_bare, x))
+    return x
+
+
+def _wrapped(x: Any) -> Any:
+    return Audited(x) if isinstance(x, type(strict.zeros(()))) else x
+
+
+def names_beyond_the_list() -> set[str]:
+    """Array operators that Python knows and the list does not."""
+    known = {name for name in dir(operator) if name.startswith("__")}
+    return {name for name in known & set(dir(strict.zeros(()))) if name not in OPERATORS}

@@ -1,0 +1,105 @@
+"""Bitwise code uses operations on an allow-list only, and sums only what sums exactly."""
+
+from __future__ import annotations
+
+import audit
+import exact
+import numpy as np
+import pytest
+from audit import Forbidden, audited
+
+import backendmlp
+from backendmlp import evaluation, model
+from backendmlp.arithmetic import bitwise, choose
+from backendmlp.backend import namespace
+from backendmlp.step import Step
+
+RATE = 0.5
+
+
+def train_and_evaluate(arithmetic, wrap, unwrap, images, labels) -> list[np.ndarray]:
+    """Two steps, a mean loss and an evaluation: every operation that a run's bits come from."""
+    start = model.he_normal(images.shape[1], 16, 10, seed=1)
+    p = model.settle(arithmetic, {name: wrap(value) for name, value in start.items()})
+    x, y = wrap(images), wrap(labels.astype(np.int64))
+    step = Step(arithmetic, p, RATE)
+    for index in (np.arange(40), np.arange(40, 70)):
+        totals, picked = step.advance(x, y, wrap(index))
+    losses = model.cross_entropy(arithmetic, totals, picked)
+    mean = model.mean(arithmetic, losses)
+    loss, shares = evaluation.score(arithmetic, step.parameters, x, y)
+    classes = evaluation.classes(shares)
+    found = [*step.parameters.as_dict().values(), mean, loss, shares, classes]
+    return [np.asarray(unwrap(value), np.float64) for value in found]
+
+
+def under_audit(arithmetic, images, labels) -> list[np.ndarray]:
+    return train_and_evaluate(arithmetic, audited, lambda x: x.array, images, labels)
+
+
+@pytest.fixture
+def numbers(small) -> tuple[np.ndarray, np.ndarray]:
+    return small["images"][:70, ::4].copy(), small["labels"][:70]
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float64"])
+def test_a_run_passes_the_audit_and_keeps_its_bits(kind, numbers):
+    images, labels = numbers
+    images = images if kind == "uint8" else images / 255
+    bits = choose("bitwise")
+    numpy = backendmlp.select("numpy")
+    expected = train_and_evaluate(bits, numpy.asarray, lambda x: x, images, labels)
+    found = under_audit(bits, images, labels)
+    assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
+
+
+def test_the_list_holds_nothing_that_is_not_needed(numbers):
+    bitwise._table.cache_clear()
+    audit.NAMESPACE.used.clear()
+    under_audit(choose("bitwise"), *numbers)
+    lists = {*audit.FUNCTIONS, *audit.DTYPES, *audit.OPERATORS}
+    assert lists - set(audit.NAMESPACE.used) == set()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["exp", "log", "expm1", "log2", "sqrt", "pow", "mean", "std", "var", "prod", "cumulative_sum",
+     "vecdot", "tensordot", "linalg", "fft", "round", "sin", "tanh", "float32"],
+)  # fmt: skip
+def test_other_functions_are_refused(name):
+    assert namespace(audited(np.ones(3))) is audit.NAMESPACE
+    with pytest.raises(Forbidden, match=name):
+        getattr(audit.NAMESPACE, name)
+
+
+def test_other_operators_are_refused():
+    x = audited(np.ones((2, 2)))
+    for forbidden in (lambda: x**2, lambda: x @ x, lambda: x // x, lambda: x % x):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            forbidden()
+    with pytest.raises(TypeError):
+        float(x)
+    assert {"__pow__", "__matmul__", "__mod__", "__floordiv__"} <= audit.names_beyond_the_list()
+    assert not audit.names_beyond_the_list() & set(dir(audit.Audited)) - set(dir(object))
+
+
+def test_native_arithmetic_is_refused(numbers):
+    with pytest.raises(Forbidden, match="not exact"):
+        under_audit(choose("native", "float64"), *numbers)
+
+
+def test_one_bit_too_many_is_refused(numbers, monkeypatch):
+    """The check sees through to the operands: a single bit more, and a partial sum may round."""
+    monkeypatch.setattr(bitwise, "MANTISSA", bitwise.MANTISSA + 2)
+    with pytest.raises(Forbidden, match="not exact"):
+        under_audit(choose("bitwise"), *numbers)
+
+
+@pytest.mark.parametrize("forbidden", ["exp", "mean", "std"])
+def test_a_model_that_strays_is_refused(forbidden, numbers, monkeypatch):
+    def stray(arithmetic, values):
+        return getattr(namespace(values), forbidden)(values)
+
+    monkeypatch.setattr(model, "mean", stray)
+    with pytest.raises(Forbidden, match=forbidden):
+        under_audit(choose("bitwise"), *numbers)
