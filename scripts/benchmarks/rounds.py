@@ -1,0 +1,172 @@
+"""Measuring: a process for each contestant, and rounds in which each runs once in its turn."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contestants import ENTRIES
+from benchmarks.task import Task
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+_SETTLE = 0.2  # seconds between two turns: until the threads of the one before stop spinning
+_THREADS = ("OPENBLAS", "OMP", "MKL", "BLIS", "VECLIB", "NUMEXPR")
+
+
+class AbsentError(Exception):
+    """What a contestant needs is not on this machine."""
+
+
+class BrokenError(Exception):
+    """A contestant failed at its work."""
+
+
+@dataclass
+class Result:
+    """A contestant's rounds: seconds an epoch, and the accuracy after each."""
+
+    key: str
+    warm_up: float
+    seconds: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def environment(threads: int, gpu: bool = False) -> dict[str, str]:
+    """The variables under which every library uses ``threads`` threads."""
+    here = os.pathsep.join([str(SCRIPTS), str(SCRIPTS.parent)])
+    limits = {f"{name}_NUM_THREADS": str(threads) for name in _THREADS}
+    limits["VECLIB_MAXIMUM_THREADS"] = limits["NPROC"] = str(threads)  # NPROC: XLA's pool
+    eigen = "true" if threads > 1 else "false"
+    limits["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={eigen}"
+    limits["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # leave the GPU's memory to the others
+    if not gpu:
+        limits["JAX_PLATFORMS"] = "cpu"
+    return {**os.environ, **limits, "PYTHONPATH": here}
+
+
+@contextmanager
+def pinned(threads: int) -> Iterator[None]:
+    """Processes started within have as many cores as threads, where the system can see to it."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:threads])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+class Worker:
+    """The parent's end of a contestant's process."""
+
+    def __init__(self, task: Task) -> None:
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115
+        with pinned(task.threads):
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.worker", task.encode()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                env=environment(task.threads, ENTRIES[task.contestant].gpu),
+                text=True,
+            )
+        try:
+            first = self._answer()
+        except BaseException:
+            self.close()
+            raise
+        self.result = Result(task.contestant, first["warm_up"])
+
+    def run(self, epochs: int) -> None:
+        """Run ``epochs`` epochs and note the seconds each took."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"epochs {epochs}\n")
+        self.process.stdin.flush()
+        answer = self._answer()
+        self.result.seconds.append(answer["seconds"] / epochs)
+        if answer["accuracy"] is not None:
+            self.result.accuracies.append(answer["accuracy"])
+
+    def close(self) -> None:
+        for stream in (self.process.stdin, self.process.stdout, self.errors):
+            assert stream is not None
+            stream.close()
+        self.process.kill()
+        self.process.wait()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.errors.seek(0)
+            raise BrokenError(self.errors.read().decode(errors="replace")[-600:] or "it ended")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise (AbsentError if answer["absent"] else BrokenError)(answer["error"])
+        return answer
+
+
+@dataclass
+class Outcome:
+    """The results by contestant, and why the others have none."""
+
+    results: dict[str, Result] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+def compete(
+    tasks: dict[str, Task],
+    rounds: int,
+    say: Callable[[str], None],
+    epochs: Callable[[str], int] = lambda name: 1,
+) -> Outcome:
+    """Run ``tasks``, by name, in alternating rounds; one process works at a time."""
+    outcome = Outcome()
+    with ExitStack() as stack:
+        workers: dict[str, Worker] = {}
+        for name, task in tasks.items():
+            _start(name, task, workers, outcome, say)
+            if name in workers:
+                stack.callback(workers[name].close)
+        for _ in range(rounds):
+            for name in list(workers):
+                time.sleep(_SETTLE)
+                try:
+                    workers[name].run(epochs(name))
+                except BrokenError as error:
+                    outcome.broken[name] = str(error)
+                    say(f"BROKEN: {name}: {error}")
+                    del workers[name]
+    outcome.results = {name: worker.result for name, worker in workers.items()}
+    return outcome
+
+
+def _start(
+    name: str, task: Task, workers: dict[str, Worker], outcome: Outcome, say: Callable[[str], None]
+) -> None:
+    entry = ENTRIES[task.contestant]
+    try:
+        if not entry.installed:
+            raise AbsentError(f"the package {entry.package!r} is not installed")
+        workers[name] = Worker(task)
+    except AbsentError as error:
+        outcome.absent[name] = str(error)
+        say(f"LEFT OUT: {entry.label}: {error}")
+    except BrokenError as error:
+        outcome.broken[name] = str(error)
+        say(f"BROKEN: {entry.label}: {error}")
