@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from backendmlp.backend import Backend, select
     from backendmlp.config import Config
     from backendmlp.data import Dataset, load_folder, load_named, load_sample
-    from backendmlp.digest import digest
     from backendmlp.evaluation import Evaluation
     from backendmlp.mlp import MLP
     from backendmlp.training import EpochRecord
@@ -31,7 +30,6 @@ _HOMES = {
     "EpochRecord": "training",
     "Evaluation": "evaluation",
     "MLP": "mlp",
-    "digest": "digest",
     "load_folder": "data",
     "load_named": "data",
     "load_sample": "data",
@@ -46,7 +44,6 @@ __all__ = [
     "EpochRecord",
     "Evaluation",
     "InputError",
-    "digest",
     "load_folder",
     "load_named",
     "load_sample",

@@ -1,0 +1,207 @@
+"""Train on every backend, numerics and BLAS setting at hand, and print whether the bits agree.
+
+``python scripts/parity.py`` needs no option: on a machine with a CUDA GPU it gives the whole
+evidence.  Each row is a process of its own, since a BLAS picks its threads and kernels on loading.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from backendmlp import MLP, InputError, load_sample, select
+from backendmlp.digest import digest
+from backendmlp.training import predictions_digest
+
+RUNS = {
+    "784-100-10, batch 64, 2 epochs": {"hidden": 100, "batch_size": 64, "epochs": 2},
+    "784-1024-10, batch 1000, 1 epoch": {"hidden": 1024, "batch_size": 1000, "epochs": 1},
+}
+IMAGES, TESTS = 2300, 500  # the last batch is short in both runs
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_COLUMNS = ("backend", "device", "BLAS", "th", "kernels", "numerics", "narrow", "wide", "equal")
+NO_SIMD = "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
+
+
+@dataclass
+class Setting:
+    """One row: what is run, and what came of it."""
+
+    backend: str
+    device: str | None
+    numerics: str
+    dtype: str
+    environment: dict[str, str] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+def settings() -> Iterator[Setting]:
+    """Every setting that can run here; the first one is what the others are compared with."""
+    all_threads = str(os.cpu_count() or 1)
+    others = _others()
+    for kind, dtype in (("bitwise", "float64"), ("native", "float64"), ("native", "float32")):
+        for environment in _cpu_environments(all_threads):
+            yield Setting("numpy", None, kind, dtype, environment)
+        for backend, device in others:
+            threads = ("1", all_threads) if (backend, device) == ("torch", "cpu") else (None,)
+            for count in dict.fromkeys(threads):
+                env = {} if count is None else dict.fromkeys(THREADS, count)
+                yield Setting(backend, device, kind, dtype, env)
+
+
+def _cpu_environments(all_threads: str) -> list[dict[str, str]]:
+    found = [dict.fromkeys(THREADS, count) for count in dict.fromkeys(("1", all_threads))]
+    if platform.machine() in ("x86_64", "AMD64"):
+        found += [{"OPENBLAS_CORETYPE": kernel} for kernel in ("Haswell", "Prescott")]
+        found.append({"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": NO_SIMD})
+    return found
+
+
+def _others() -> list[tuple[str, str | None]]:
+    """The backends besides NumPy that can run, with each of their devices."""
+    found: list[tuple[str, str | None]] = []
+    candidates = [("cupy", f"cuda:{i}") for i in range(8)] + [("torch", "cpu")]
+    candidates += [("torch", f"cuda:{i}") for i in range(8)] + [("array-api-strict", "device1")]
+    for backend, device in candidates:
+        try:
+            select(backend, device)
+        except InputError as error:
+            if not device.startswith("cuda") or device == "cuda:0":
+                click.echo(f"left out: {backend} on {device}: {error}", err=True)
+            continue
+        found.append((backend, device))
+    return found
+
+
+def run(setting: Setting, folder: Path) -> None:
+    """Run ``setting`` in a process of its own and keep what it prints."""
+    weights = folder / f"{len(list(folder.iterdir()))}.npz"
+    request = {**asdict(setting), "weights": str(weights)}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS", "NPY_"))}
+    process = subprocess.run(
+        [sys.executable, __file__, "--worker", json.dumps(request)],
+        env={**environment, **setting.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        raise click.ClickException(f"{setting.backend} failed:\n{process.stderr[-2000:]}")
+    setting.result = json.loads(process.stdout.splitlines()[-1])
+    setting.result["weights"] = str(weights)
+
+
+def work(request: dict[str, Any]) -> dict[str, Any]:
+    """In the process of a row: train both runs; digests, and where it ran."""
+    data, found, weights = load_sample(), {}, {}
+    for name, shape in RUNS.items():
+        mlp = MLP(
+            **shape,
+            numerics=request["numerics"],
+            dtype=request["dtype"],
+            backend=request["backend"],
+            device=request["device"],
+        ).fit(data.train_images[:IMAGES], data.train_labels[:IMAGES])
+        tested = mlp.predict_proba(data.test_images[:TESTS])
+        found[name] = {
+            "weights": digest(mlp.parameters),
+            "predictions": predictions_digest(tested),
+            "losses": [epoch.train_loss.hex() for epoch in mlp.history],
+        }
+        weights.update({f"{name}/{k}": v for k, v in mlp.parameters.items()})
+    np.savez(request["weights"], **weights)
+    return {"digests": found, "device": mlp.backend.label, **_blas(request["backend"])}
+
+
+def _blas(backend: str) -> dict[str, Any]:
+    """The BLAS that a backend on the CPU multiplies with, its threads and its kernels."""
+    if backend == "torch":
+        import torch
+
+        name = "mkl" if torch.backends.mkl.is_available() else "not mkl"
+        kernels = torch.backends.cpu.get_cpu_capability()
+        return {"blas": name, "threads": torch.get_num_threads(), "kernels": kernels}
+    from threadpoolctl import threadpool_info
+
+    blas = next(entry for entry in threadpool_info() if entry["user_api"] == "blas")
+    kernels = blas.get("architecture", "-")
+    if "NPY_DISABLE_CPU_FEATURES" in os.environ:
+        kernels += " no SIMD"
+    return {"blas": blas["internal_api"], "threads": blas["num_threads"], "kernels": kernels}
+
+
+def difference(one: str, other: str) -> float:
+    """The largest difference between any two weights of two rows."""
+    with np.load(one) as a, np.load(other) as b:
+        return max(float(np.abs(a[k].astype(np.float64) - b[k]).max()) for k in a.files)
+
+
+def table(rows: list[Setting]) -> list[str]:
+    """The rows in words; each is compared with the first of its numerics and dtype."""
+    form = "{:<16} {:<34} {:<8} {:>2} {:<18} {:<15} {:<12} {:<12} {}"
+    lines = [form.format(*_COLUMNS)]
+    first: dict[tuple[str, str], Setting] = {}
+    for row in rows:
+        reference = first.setdefault((row.numerics, row.dtype), row)
+        result, digests = row.result, list(row.result["digests"].values())
+        equal = result["digests"] == reference.result["digests"]
+        gap = difference(result["weights"], reference.result["weights"])
+        result["equal"], result["largest_difference"] = equal, gap
+        blas = ("-", "", "-") if "cuda" in result["device"] else None
+        lines.append(
+            form.format(
+                row.backend,
+                result["device"][:34],
+                *(blas or (result["blas"], result["threads"], result["kernels"])),
+                row.numerics + ("" if row.numerics == "bitwise" else f" {row.dtype}"),
+                *(entry["weights"][:12] for entry in digests),
+                "the reference" if row is reference else "equal" if equal else f"differs {gap:.1e}",
+            )
+        )
+    return lines
+
+
+@click.command()
+@click.option("--json", "record", type=click.Path(path_type=Path), help="Write the record to FILE.")
+@click.option("--worker", hidden=True)
+def main(record: Path | None, worker: str | None) -> None:
+    """Train on every backend, numerics and BLAS setting at hand; say whether the bits agree.
+
+    Exit code 1 if any bitwise row differs.
+    """
+    if worker is not None:
+        click.echo(json.dumps(work(json.loads(worker))))
+        return
+    rows = list(settings())
+    with tempfile.TemporaryDirectory() as folder:
+        with click.progressbar(rows, label="training", file=sys.stderr) as bar:
+            for row in bar:
+                run(row, Path(folder))
+        click.echo("\n".join(table(rows)))
+    if record is not None:
+        entries = [{**asdict(row), "result": _public(row.result)} for row in rows]
+        record.write_text(json.dumps({"runs": RUNS, "rows": entries}, indent=2) + "\n")
+    bitwise = [row.result["equal"] for row in rows if row.numerics == "bitwise"]
+    click.echo(f"bitwise: {sum(bitwise)} of {len(bitwise)} settings give the same bits")
+    sys.exit(0 if all(bitwise) else 1)
+
+
+def _public(result: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in result.items() if k != "weights"}
+
+
+if __name__ == "__main__":
+    main()
