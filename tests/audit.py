@@ -55,7 +55,7 @@ OPERATORS = {
 ATTRIBUTES = ("shape", "dtype", "device", "ndim")
 
 
-class Forbidden(AssertionError):
+class ForbiddenError(AssertionError):
     """Code under audit used what bitwise code must not."""
 
 
@@ -107,7 +107,7 @@ class Namespace:
             self.used[name] += 1
             return getattr(strict, name)
         if name not in FUNCTIONS:
-            raise Forbidden(f"{name} is not on the list")
+            raise ForbiddenError(f"{name} is not on the list")
 
         def function(*args: Any, **kwargs: Any) -> Any:
             self.used[name] += 1
@@ -131,9 +131,9 @@ def audited(x: np.ndarray) -> Audited:
 def check_product(a: np.ndarray, b: np.ndarray) -> None:
     """Raise unless every partial sum of ``a @ b`` is a whole number below 2**53 of some unit."""
     if a.dtype != np.float64 or b.dtype != np.float64:
-        raise Forbidden(f"a product of {a.dtype} and {b.dtype}")
+        raise ForbiddenError(f"a product of {a.dtype} and {b.dtype}")
     if a.shape[1] * _largest(a) * _largest(b) > 2**53:
-        raise Forbidden(f"a product over {a.shape[1]} terms that is not exact")
+        raise ForbiddenError(f"a product over {a.shape[1]} terms that is not exact")
 
 
 def check_sum(x: np.ndarray, axis: int | None) -> None:
@@ -141,7 +141,7 @@ def check_sum(x: np.ndarray, axis: int | None) -> None:
     if x.dtype == np.int64 or np.all(np.count_nonzero(x, axis=axis) <= 1):
         return
     if x.dtype != np.float64 or (x.size if axis is None else x.shape[axis]) * _largest(x) > 2**53:
-        raise Forbidden(f"a sum over axis {axis} of shape {x.shape} that is not exact")
+        raise ForbiddenError(f"a sum over axis {axis} of shape {x.shape} that is not exact")
 
 
 def _largest(x: np.ndarray) -> int:

@@ -23,6 +23,9 @@ PLACES = {
     "strict-device1": ("array-api-strict", "device1"),
     "cupy": ("cupy", None),
 }
+# Threads that wait by spinning starve one another where tests share a machine; read by OpenMP when
+# PyTorch is imported, here or in a subprocess.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 REQUIRED = set(os.environ.get("BACKENDMLP_REQUIRE", "").replace(" ", "").split(",")) - {""}
 
 

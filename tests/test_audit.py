@@ -6,7 +6,7 @@ import audit
 import exact
 import numpy as np
 import pytest
-from audit import Forbidden, audited
+from audit import ForbiddenError, audited
 
 import backendmlp
 from backendmlp import evaluation, model
@@ -68,7 +68,7 @@ def test_the_list_holds_nothing_that_is_not_needed(numbers):
 )  # fmt: skip
 def test_other_functions_are_refused(name):
     assert namespace(audited(np.ones(3))) is audit.NAMESPACE
-    with pytest.raises(Forbidden, match=name):
+    with pytest.raises(ForbiddenError, match=name):
         getattr(audit.NAMESPACE, name)
 
 
@@ -84,14 +84,14 @@ def test_other_operators_are_refused():
 
 
 def test_native_arithmetic_is_refused(numbers):
-    with pytest.raises(Forbidden, match="not exact"):
+    with pytest.raises(ForbiddenError, match="not exact"):
         under_audit(choose("native", "float64"), *numbers)
 
 
 def test_one_bit_too_many_is_refused(numbers, monkeypatch):
     """The check sees through to the operands: a single bit more, and a partial sum may round."""
     monkeypatch.setattr(bitwise, "MANTISSA", bitwise.MANTISSA + 2)
-    with pytest.raises(Forbidden, match="not exact"):
+    with pytest.raises(ForbiddenError, match="not exact"):
         under_audit(choose("bitwise"), *numbers)
 
 
@@ -101,5 +101,5 @@ def test_a_model_that_strays_is_refused(forbidden, numbers, monkeypatch):
         return getattr(namespace(values), forbidden)(values)
 
     monkeypatch.setattr(model, "mean", stray)
-    with pytest.raises(Forbidden, match=forbidden):
+    with pytest.raises(ForbiddenError, match=forbidden):
         under_audit(choose("bitwise"), *numbers)

@@ -164,10 +164,8 @@ def results(at, a: np.ndarray, b: np.ndarray, x: np.ndarray) -> dict[str, list]:
 @pytest.mark.parametrize("kind", ["special", "random", "ill-scaled"])
 def test_the_same_bits_on_every_backend(other, kind):
     rng = np.random.default_rng(1)
-    if kind == "special":
-        a = special_matrix()
-    else:
-        a = matrix(2, (64, 4), 0 if kind == "random" else 40)
+    spread = {"random": 0, "ill-scaled": 40}
+    a = special_matrix() if kind == "special" else matrix(2, (64, 4), spread[kind])
     x = rng.integers(0, 256, (len(a), 6), dtype=np.uint8)
     b = rng.normal(size=(4, 5))
     with np.errstate(all="ignore"):

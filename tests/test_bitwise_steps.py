@@ -111,7 +111,9 @@ def test_the_definition_steps_in_exactly_where_a_weight_exceeds_the_limit(scale,
 def test_every_backend_takes_the_same_steps(backend):
     images, labels, start = problem(5, 30, 12, 4, 80)
     batches = [np.arange(40), np.arange(40, 80), np.arange(7)]
-    expected = trace(BitwiseStep(BITWISE, settled(NUMPY, start), 0.3), NUMPY, images, labels, batches)
+    expected = trace(
+        BitwiseStep(BITWISE, settled(NUMPY, start), 0.3), NUMPY, images, labels, batches
+    )
     step = stepper(backend, BITWISE, settled(backend, start), 0.3, backend.asarray(images))
     assert type(step) is (BitwiseStep if backend.buffered else Step)
     assert trace(step, backend, images, labels, batches) == expected
