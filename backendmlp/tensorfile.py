@@ -76,7 +76,9 @@ def _header_bytes(data: bytes, limit: int) -> bytes:
     """The JSON between the 8 bytes that give its length and the tensors' values."""
     claimed = int.from_bytes(data[:8], "little")
     if len(data) >= 8 and claimed > limit:
-        raise TensorFileError(f"is not backendmlp's: its header claims {claimed:,} bytes; {_NOT_OURS}")
+        raise TensorFileError(
+            f"is not backendmlp's: its header claims {claimed:,} bytes; {_NOT_OURS}"
+        )
     if len(data) < 8 + claimed or not claimed:
         raise TensorFileError(
             f"is cut short or not backendmlp's: it has {len(data):,} bytes; {_DAMAGED}"
@@ -91,7 +93,9 @@ def _read_header(text: bytes, key: str, check: Callable[[dict[str, Any]], None])
         entries = header.pop("__metadata__", None)
         inner = entries.get(key) if isinstance(entries, dict) else None
         if not isinstance(inner, str):
-            raise TensorFileError(f"is not backendmlp's, or of another kind than asked for; {_NOT_OURS}")
+            raise TensorFileError(
+                f"is not backendmlp's, or of another kind than asked for; {_NOT_OURS}"
+            )
         metadata = from_json(inner.encode(errors="surrogatepass"))
     except JSONError as error:
         raise TensorFileError(f"has a header that {error}") from error
@@ -112,7 +116,7 @@ def _read_tensors(data: bytes) -> dict[str, np.ndarray]:
 
     try:
         return {name: np.array(tensor) for name, tensor in load(data).items()}
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:  # NumPy too limits the shape, even of nothing
         raise TensorFileError(
             f"is cut short or damaged ({show(str(error))}); {_DAMAGED}"
         ) from error
