@@ -11,7 +11,7 @@ from backendmlp import model
 from backendmlp.arithmetic import choose
 from backendmlp.backend import of, to_numpy
 from backendmlp.buffered import NativeStep
-from backendmlp.step import Step
+from backendmlp.step import Step, stepper
 
 DTYPES = ["float32", "float64"]
 NUMPY = backendmlp.select("numpy")
@@ -111,9 +111,9 @@ def test_buffered_steps_do_what_the_definition_does(dtype, kind, batch, small):
     native = choose("native", dtype)
     images = small["images"] if kind == "uint8" else small["images"].astype(dtype) / 255
     labels = small["labels"].astype(np.int64)
-    defined, buffered = (
-        make(native, parameters(NUMPY, native), RATE) for make in (Step, NativeStep)
-    )
+    defined = Step(native, parameters(NUMPY, native), RATE)
+    buffered = stepper(NUMPY, native, parameters(NUMPY, native), RATE, images)
+    assert type(buffered) is NativeStep
     for start in range(3):
         index = (np.arange(batch) * 7 + start) % 300
         expected, found = (step.advance(images, labels, index) for step in (defined, buffered))
