@@ -8,6 +8,7 @@ are faster that way, and a maximum over units runs along the rows.
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,13 @@ from backendmlp.step import Step, Stepper
 
 Array = Any
 
+_RING = 4
+
 
 def stepper(arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array) -> Stepper:
     """The buffered step for ``arithmetic``; the definition where none applies."""
     if arithmetic.name == "native":
-        return NativeStep(arithmetic, parameters, rate)
+        return NativeStep(arithmetic, parameters, rate, model.levels(images))
     if images.dtype == np.uint8:
         from backendmlp.buffered_bitwise import BitwiseStep
 
@@ -36,19 +39,24 @@ class Workspace:
 
     def __init__(self, n: int, shape: tuple[int, int, int], kind: np.dtype, dtype: str) -> None:
         features, hidden, classes = shape
-        self.n, self.rows = n, np.arange(n)
-        self.gathered = np.empty((n, features), kind)
-        self.x = np.empty((n, features), dtype)
-        self.y = np.empty(n, np.int64)
+        self.n, self._rows = n, np.arange(n)
+        self._gathered = np.empty((n, features), kind)
+        # In turn: memory that the other cores' caches have let go of is written faster.
+        self._ring = cycle([np.empty((n, features), dtype) for _ in range(_RING)])
+        self.x = next(self._ring)
+        self.own = np.empty(n, np.int64)
         self.hidden, self.d1, self.scratch = (np.empty((hidden, n), dtype) for _ in range(3))
         self.active = np.empty((hidden, n), bool)
         self.logits, self.d2, self.small = (np.empty((classes, n), dtype) for _ in range(3))
 
     def gather(self, images: Array, labels: Array, index: Array) -> None:
-        """Rows ``index`` as floats; 'clip' only because NumPy buffers ``out`` otherwise."""
-        np.take(images, index, axis=0, out=self.gathered, mode="clip")
-        np.copyto(self.x, self.gathered)
-        np.copyto(self.y, labels[index])
+        """Rows ``index`` as floats in ``x``; the places of their own classes, flat, in ``own``."""
+        self.x = next(self._ring)
+        # 'clip' only because NumPy buffers ``out`` otherwise.
+        np.take(images, index, axis=0, out=self._gathered, mode="clip")
+        np.copyto(self.x, self._gathered)
+        np.multiply(labels.take(index), self.n, out=self.own)
+        self.own += self._rows
 
 
 class Buffered:
@@ -75,31 +83,36 @@ class Buffered:
 
 
 class NativeStep(Buffered):
-    """Native numerics, float32 or float64."""
+    """Native numerics, float32 or float64; ``levels`` is the value that stands for 1.0."""
+
+    def __init__(
+        self, arithmetic: Arithmetic, parameters: Parameters, rate: float, levels: float
+    ) -> None:
+        super().__init__(arithmetic, parameters, rate)
+        self._unit = self.W1.dtype.type(1.0 / levels)
 
     def advance(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
         w = self._workspace(len(index), images.dtype)
         w.gather(images, labels, index)
-        unit = self.W1.dtype.type(1.0 / model.levels(images))
         np.matmul(self.W1.T, w.x.T, out=w.hidden)
-        w.hidden *= unit
+        w.hidden *= self._unit
         w.hidden += self.b1[:, None]
         np.maximum(w.hidden, 0, out=w.hidden)
         np.matmul(self.W2.T, w.hidden, out=w.logits)
         w.logits += self.b2[:, None]
         w.logits -= w.logits.max(axis=0)
         np.exp(w.logits, out=w.d2)
-        totals, picked = w.d2.sum(axis=0), w.logits[w.y, w.rows]
+        totals, picked = w.d2.sum(axis=0), w.logits.take(w.own)
         scale = self.W1.dtype.type(self.rate / w.n)
         w.d2 *= scale / totals
-        w.d2[w.y, w.rows] -= scale
+        w.d2.reshape(-1)[w.own] -= scale
         np.matmul(w.hidden, w.d2.T, out=self.W2_change)
         np.matmul(self.W2, w.d2, out=w.d1)
         np.greater(w.hidden, 0, out=w.active)
         w.d1 *= w.active
         self.b1 -= w.d1.sum(axis=1)
         self.b2 -= w.d2.sum(axis=1)
-        w.d1 *= unit
+        w.d1 *= self._unit
         np.matmul(w.x.T, w.d1.T, out=self.W1_change)
         self.W1 -= self.W1_change
         self.W2 -= self.W2_change

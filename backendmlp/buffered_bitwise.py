@@ -31,6 +31,7 @@ _POWERS = const.powers_of_two(const.WINDOW)
 _UNITS = 1.0 / const.GRID
 _FORWARD = const.GRID * (1.0 / PIXEL_LEVELS)  # from units and pixel levels to real numbers
 _BACKWARD = _UNITS * (1.0 / PIXEL_LEVELS)
+_SETTLE = const.ROUND * const.GRID
 _EXACT_RINT = 2.0**51  # below it, rint and the definition's rounding agree
 
 
@@ -91,9 +92,9 @@ class BitwiseStep(Buffered):
         exponentials = _exp(self.arithmetic, w.logits)
         np.add(exponentials, self._total_grid, out=w.small)
         w.small -= self._total_grid
-        totals, picked = w.small.sum(axis=0), w.logits[w.y, w.rows]
+        totals, picked = w.small.sum(axis=0), w.logits.take(w.own)
         np.multiply(exponentials, 1.0 / totals, out=w.d2)
-        w.d2[w.y, w.rows] -= 1.0
+        w.d2.reshape(-1)[w.own] -= 1.0
         w.d2 *= self.rate / w.n
         return totals, picked
 
@@ -115,13 +116,20 @@ class BitwiseStep(Buffered):
         hidden = _round(w.hidden, w.hidden.max(axis=1)[:, None], hidden_grid, out=w.hidden)
         d2 = _round(w.d2, w.small.max(axis=1)[:, None], d2_grid, out=w.d2)
         np.matmul(hidden, d2.T, out=self.W2_change)
-        self.W2 -= self.arithmetic.settle(self.W2_change)
-        self.b2 -= self.arithmetic.settle(d2.sum(axis=1))
+        self.W2 -= _settle(self.W2_change)
+        self.b2 -= _settle(d2.sum(axis=1))
         d1 = _round(w.d1, tops[:, None], d1_grid, out=w.d1)
-        self.b1 -= self.arithmetic.settle(d1.sum(axis=1) * PIXEL_LEVELS * const.GRID)
+        self.b1 -= _settle(d1.sum(axis=1) * PIXEL_LEVELS * const.GRID)
         np.matmul(w.x.T, d1.T, out=self.W1_change)
         np.rint(self.W1_change, out=self.W1_change)
         self.W1 -= self.W1_change
+
+
+def _settle(change: Array) -> Array:
+    """:meth:`Bitwise.settle` in place."""
+    change += _SETTLE
+    change -= _SETTLE
+    return change
 
 
 def _grid(bits: int) -> Array:
