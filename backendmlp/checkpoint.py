@@ -83,7 +83,7 @@ def _parse(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Checkpoi
         epoch, position = metadata["random"]["epoch"], metadata["position"]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"is damaged ({error!s:.200}); use an undamaged file") from error
-    if not (type(epoch) is int and type(position) is int and len(epochs) == epoch):
+    if not (type(epoch) is int and type(position) is int and len(epochs) == epoch <= config.epochs):
         raise InputError("is damaged (its position and its epochs differ); use an undamaged file")
     _check_tensors(tensors, config, position)
     parameters = {name: tensors[name] for name in _PARAMETERS}

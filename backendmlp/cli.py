@@ -5,10 +5,13 @@ Everything slow to import is imported in the command that needs it, so that help
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -200,9 +203,34 @@ def info() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's mistake is one sentence on stderr and exit code 2."""
+    """Run the command line and exit: 2 after a user's mistake, told in one sentence on stderr."""
     try:
-        cli.main(arguments, prog_name="backendmlp", standalone_mode=True)
+        code = cli.main(arguments, prog_name="backendmlp", standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk behind it can still be told
+        sys.exit(code)
     except InputError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:  # the folder has its own sentences; this is the output, or bad luck
+        _silence_output()
+        _fail(f"{error.filename or 'the output'} fails: {error.strerror}; check its place")
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(128 + signal.SIGINT)
+
+
+def _fail(message: str) -> NoReturn:
+    with contextlib.suppress(OSError):
+        click.echo(f"Error: {message}", err=True)
+    sys.exit(2)
+
+
+def _silence_output() -> None:
+    """Keep Python from flushing at its end what could not be written before."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def check(backend: Backend, config: Config, shape: Shape, images: int, tests: in
     """Raise :class:`InputError` where a training on ``backend`` is sure to run out of memory."""
     # On the host the images are where the reader left them, perhaps in a map of the file.
     needed = estimate(config, shape, images, tests, data=not backend.buffered)
-    free = backend.free_memory()
+    free = _free(backend)
     if free is not None and needed > free:
         raise InputError(_sentence(backend, config, needed, free))
 
@@ -46,16 +47,54 @@ def explained(backend: Backend, config: Config, shape: Shape, images: int) -> It
     """Turn running out of memory into an :class:`InputError` with the sizes and what helps."""
     try:
         yield
-    except backend.out_of_memory as error:
+    except Exception as error:
+        if not (isinstance(error, backend.out_of_memory) or _is_torch_out_of_memory(error)):
+            raise
         needed = estimate(config, shape, images, images, data=not backend.buffered)
-        raise InputError(_sentence(backend, config, needed, backend.free_memory())) from error
+        raise InputError(_sentence(backend, config, needed, _free(backend))) from error
+
+
+def _is_torch_out_of_memory(error: Exception) -> bool:
+    """PyTorch has no exception of its own for the host's memory."""
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def _free(backend: Backend) -> int | None:
+    """The bytes that a training on ``backend`` may still take, None where nobody says."""
+    free = backend.free_memory()
+    if backend.label.startswith("cuda"):
+        return free
+    return min((size for size in (free, *_allowed()) if size is not None), default=None)
+
+
+def _allowed() -> Iterator[int]:
+    """What the limits of this process (``ulimit -v``, ``-d``) and its container leave it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    with suppress(OSError, KeyError, ValueError):
+        status = _fields("/proc/self/status")
+        for limit, used in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
+            size = resource.getrlimit(limit)[0]
+            if size != resource.RLIM_INFINITY:
+                yield max(0, size - status[used] * 1024)
+    with suppress(OSError, KeyError, ValueError):  # ValueError: "max", which is no limit
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
+        yield max(0, limit - _fields("/sys/fs/cgroup/memory.stat")["anon"])
+
+
+def _fields(path: str) -> dict[str, int]:
+    """The lines of a name and a number in one of the kernel's tables."""
+    lines = (line.split() for line in Path(path).read_text(encoding="utf-8").splitlines())
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
 
 
 def _sentence(backend: Backend, config: Config, needed: int, free: int | None) -> str:
-    have = "what there is" if free is None else f"the {free:,} free"
+    there = "" if free is None else f", and {free:,} are free"
     other = "" if backend.name == "numpy" else ", or --backend numpy"
     return (
-        f"device {backend.label} has too little memory: the run needs about {needed:,} bytes, more "
-        f"than {have}; choose a smaller batch size (now {config.batch_size:,}), fewer hidden "
+        f"device {backend.label} has too little memory: the run needs about {needed:,} bytes"
+        f"{there}; choose a smaller batch size (now {config.batch_size:,}), fewer hidden "
         f"units (now {config.hidden:,}){other}"
     )

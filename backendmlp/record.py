@@ -6,8 +6,8 @@ same float64 again.
 
 from __future__ import annotations
 
-import math
 import platform
+import sys
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib import metadata
@@ -18,7 +18,7 @@ from backendmlp.config import Config
 from backendmlp.data.origin import Origin
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, read_bounded, write_atomically
-from backendmlp.strictjson import JSONError, from_json, to_json
+from backendmlp.strictjson import JSONError, from_json, show, to_json
 from backendmlp.training import EpochRecord
 
 FORMAT = 1
@@ -102,14 +102,21 @@ def parse(value: dict[str, Any]) -> Record:
     """The record that :meth:`Record.as_dict` described."""
     _check_format(value.get("format"))
     data = _section(value, "data", dict)
-    return Record(
+    record = Record(
         config=parse_config(_section(value, "config", dict)),
         backend=_section(value, "backend", str),
         device=_section(value, "device", str),
         data=parse_data(data),
         epochs=parse_epochs(_section(value, "epochs", list)),
-        versions={str(k): str(v) for k, v in _section(value, "versions", dict).items()},
+        versions=_parse_versions(_section(value, "versions", dict)),
     )
+    if len(record.epochs) > record.config.epochs:
+        raise InputError("it has more epochs than its config asks for; use an undamaged file")
+    repeated = record.as_dict()
+    for name in ("weights_sha256", "predictions_sha256"):
+        if value.get(name) != repeated[name]:
+            raise InputError(f"its {name} is not that of its last epoch; use an undamaged file")
+    return record
 
 
 def parse_config(value: dict[str, Any]) -> Config:
@@ -120,7 +127,18 @@ def parse_config(value: dict[str, Any]) -> Config:
             f"its config has {sorted(value)!s:.300}, not {sorted(expected)}; "
             "use a file that backendmlp wrote, or update backendmlp"
         )
+    for name, entry in value.items():
+        # Config checks the rest; what it says about an entry repeats all of it.
+        if not isinstance(entry, (int, float, str, type(None))) or len(repr(entry)) > 80:
+            raise InputError(f"the {name} in its config is {show(entry)}; use an undamaged file")
     return Config(**value)
+
+
+def _parse_versions(value: dict[str, Any]) -> dict[str, str]:
+    for name, entry in value.items():
+        if not isinstance(entry, str):
+            raise InputError(f"its version of {show(name)} is {show(entry)}; use an undamaged file")
+    return value
 
 
 def parse_data(value: dict[str, Any]) -> Data:
@@ -145,8 +163,8 @@ def _parse_epoch(value: Any) -> EpochRecord:
     for name, entry in value.items():
         kinds = _KINDS[str(known[name].type)]
         if isinstance(entry, bool) or not isinstance(entry, kinds):
-            raise InputError(f"the {name} of an epoch is {entry!r:.80}; use an undamaged file")
-        if isinstance(entry, float) and not math.isfinite(entry):
+            raise InputError(f"the {name} of an epoch is {show(entry)}; use an undamaged file")
+        if isinstance(entry, (int, float)) and not abs(entry) <= sys.float_info.max:
             raise InputError(f"the {name} of an epoch is not finite; use an undamaged file")
         if name.endswith("_sha256") and entry is not None:
             for digest in entry.values() if isinstance(entry, dict) else (entry,):
@@ -158,7 +176,9 @@ def _check_format(number: object) -> None:
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise InputError("it has no format number; use a file that backendmlp wrote")
     if number > FORMAT:
-        raise InputError(f"it was written by a newer backendmlp (format {number}); update yours")
+        raise InputError(
+            f"it was written by a newer backendmlp (format {show(number)}); update yours"
+        )
 
 
 def _section(value: dict[str, Any], name: str, kind: type) -> Any:
@@ -169,5 +189,5 @@ def _section(value: dict[str, Any], name: str, kind: type) -> Any:
 
 def _digest(value: object) -> str:
     if not isinstance(value, str) or len(value) != 64 or not set(value) <= set(_DIGEST):
-        raise InputError(f"{value!r:.80} is not a SHA-256 digest; use an undamaged file")
+        raise InputError(f"{show(value)} is not a SHA-256 digest; use an undamaged file")
     return value

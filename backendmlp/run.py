@@ -107,13 +107,14 @@ class Run:
             on_progress(images)
             self._save_in_time()
 
+        epochs = train(self.trainer, self.test, on_progress=progress, should_stop=should_stop)
         try:
-            for epoch in train(
-                self.trainer, self.test, on_progress=progress, should_stop=should_stop
-            ):
-                self.epochs.append(epoch)
-                self._after_epoch()
-                on_epoch(epoch)
+            # A training that diverges overflows on its way, and says so itself.
+            with np.errstate(over="ignore", invalid="ignore"):
+                for epoch in epochs:
+                    self.epochs.append(epoch)
+                    self._after_epoch()
+                    on_epoch(epoch)
         except DivergenceError:
             self._write_results()
             raise

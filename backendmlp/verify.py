@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from backendmlp import memory
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.data import Dataset
+from backendmlp.digest import digest
 from backendmlp.errors import InputError
 from backendmlp.modelfile import load_model
 from backendmlp.record import Record
@@ -18,7 +21,7 @@ from backendmlp.run import EPOCHS, MODEL, prepare
 from backendmlp.trainer import Trainer
 from backendmlp.training import EpochRecord, train
 
-_VALUES = ("train_loss", "test_loss", "test_accuracy", "predictions_sha256")
+_VALUES = ("train_loss", "test_loss", "test_accuracy", "predictions_sha256", "tensors_sha256")
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,11 @@ def verify(
             f"the data have SHA-256 {dataset.sha256}, and the run was made with "
             f"{record.data.sha256}; give that data set with --data"
         )
-    total, digest = len(record.epochs), ""
+    total, weights = len(record.epochs), ""
     shape = (dataset.features, record.config.hidden, dataset.classes)
     with (
         backend.scope(),
+        np.errstate(over="ignore", invalid="ignore"),
         memory.explained(backend, record.config, shape, len(dataset.train_images)),
     ):
         trainer, test = prepare(backend, record.config, dataset)
@@ -72,8 +76,8 @@ def verify(
             difference = _difference(theirs, ours, trainer, folder, total)
             if difference is not None:
                 return Verdict(ours.epoch - 1, total, ours.weights_sha256, difference)
-            digest = ours.weights_sha256
-    return Verdict(total, total, digest)
+            weights = ours.weights_sha256
+    return Verdict(total, total, weights)
 
 
 def _difference(
@@ -81,7 +85,7 @@ def _difference(
 ) -> str | None:
     if theirs.weights_sha256 != ours.weights_sha256:
         names = [k for k, v in ours.tensors_sha256.items() if theirs.tensors_sha256.get(k) != v]
-        return "; ".join(_compare(names, trainer, folder, ours.epoch == total))
+        return "; ".join(_compare(theirs, names, trainer, folder, ours.epoch == total))
     for name in _VALUES:
         theirs_value, ours_value = getattr(theirs, name), getattr(ours, name)
         if theirs_value != ours_value:
@@ -89,30 +93,35 @@ def _difference(
     return None
 
 
-def _compare(names: list[str], trainer: Trainer, folder: Path, last: bool) -> list[str]:
+def _compare(
+    theirs: EpochRecord, names: list[str], trainer: Trainer, folder: Path, last: bool
+) -> list[str]:
     """For each tensor that differs: how many entries, and by how much at most."""
-    recorded = _recorded(folder, trainer.epoch, last)
+    if not names:
+        return ["the digest of the weights differs, and that of no tensor: the receipt is damaged"]
+    recorded = _recorded(theirs, folder, last)
     if recorded is None:
         return [f"{name} differs (its entries in that epoch are not at hand)" for name in names]
-    found = []
-    for name in names or list(recorded):
-        ours = to_numpy(getattr(trainer.parameters, name))
-        theirs = recorded[name]
-        if ours.shape != theirs.shape:
-            found.append(f"{name} has shape {ours.shape}, and had {theirs.shape}")
-            continue
-        gap = np.abs(ours - theirs)
-        found.append(
-            f"{name} differs in {np.count_nonzero(gap):,} of {gap.size:,} entries, "
-            f"by at most {gap.max():.3g}"
-        )
-    return found
+    return [_gap(name, getattr(trainer.parameters, name), recorded[name]) for name in names]
 
 
-def _recorded(folder: Path, epoch: int, last: bool) -> dict[str, np.ndarray] | None:
-    """The run's weights after ``epoch``, if its folder has them."""
-    candidates = [folder / EPOCHS / f"{epoch:04d}.safetensors", *([folder / MODEL] if last else [])]
-    for path in candidates:
-        if path.exists():
-            return load_model(path)[0]
+def _gap(name: str, ours: Any, theirs: np.ndarray) -> str:
+    # As the digest sees them: the sign of a zero counts, the dtype does not.
+    a, b = to_numpy(ours).astype("<f8"), theirs.astype("<f8")
+    if a.shape != b.shape:
+        return f"{name} has shape {a.shape}, and had {b.shape}"
+    count = np.count_nonzero(a.view("<u8") != b.view("<u8"))
+    return (
+        f"{name} differs in {count:,} of {a.size:,} entries, by at most {np.abs(a - b).max():.3g}"
+    )
+
+
+def _recorded(theirs: EpochRecord, folder: Path, last: bool) -> dict[str, np.ndarray] | None:
+    """The run's weights of that epoch, where its folder has them just as the receipt says."""
+    kept = folder / EPOCHS / f"{theirs.epoch:04d}.safetensors"
+    for path in (kept, folder / MODEL) if last else (kept,):
+        with suppress(InputError):
+            parameters = load_model(path)[0]
+            if digest(parameters) == theirs.weights_sha256:
+                return parameters
     return None

@@ -56,7 +56,7 @@ class Progress:
         if record.epoch < self.epochs:
             self._bar.reset()
             self._name(record.epoch + 1)
-            self._bar.set_postfix_str(f"loss {record.train_loss:.4f}")
+            self._bar.set_postfix_str(f"loss {_loss(record.train_loss)}")
 
     def _name(self, epoch: int) -> None:
         self._bar.set_description_str(f"epoch {epoch}/{self.epochs}")
@@ -66,8 +66,15 @@ def line(record: EpochRecord, epochs: int) -> str:
     """One epoch in words."""
     parts = [
         f"epoch {record.epoch:>{len(str(epochs))}}/{epochs}",
-        f"train loss {record.train_loss:.4f}",
+        f"train loss {_loss(record.train_loss)}",
     ]
     if record.test_loss is not None and record.test_accuracy is not None:
-        parts += [f"test loss {record.test_loss:.4f}", f"test accuracy {record.test_accuracy:.2%}"]
+        parts += [
+            f"test loss {_loss(record.test_loss)}",
+            f"test accuracy {record.test_accuracy:.2%}",
+        ]
     return "  ".join([*parts, f"{record.seconds:.2f} s"])
+
+
+def _loss(value: float) -> str:
+    return f"{value:.4f}" if value < 1e6 else f"{value:.3e}"  # no 300 digits of a divergence

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +67,7 @@ def run(request: Request) -> int:
         require_matplotlib()
     config = Config(**request.choices())
     backend = backends.select(request.backend, request.device)
-    folder = request.resume or request.out or _fresh_folder(request)
-    folder = writable_folder(folder)
-    with locked(folder), backend.scope():
+    with _folder(request) as folder, locked(folder), backend.scope():
         if request.resume is not None and _is_finished(folder):
             _say(request, f"the run in {folder} is finished; there is nothing to resume")
             return 0
@@ -110,9 +114,15 @@ def _checkpoint(request: Request, folder: Path) -> checkpoints.Checkpoint | None
                 "it by --resume"
             )
         return None
-    # A run that was killed before its first checkpoint is begun again with the options given.
     path = folder / CHECKPOINT
-    return checkpoints.load(path) if path.exists() else None
+    if path.exists():
+        return checkpoints.load(path)
+    # A run that was killed before its first checkpoint is begun again with the options given.
+    if any(not entry.name.startswith(".backendmlp-") for entry in folder.iterdir()):
+        raise InputError(
+            f"folder {str(folder)!r} holds no checkpoint, and other things; give a run's folder"
+        )
+    return None
 
 
 def _resumed_config(request: Request, theirs: Config) -> Config:
@@ -129,15 +139,45 @@ def _named(source: Origin, dataset: Dataset) -> Origin:
     return replace(source, name=dataset.name)
 
 
-def _fresh_folder(request: Request) -> Path:
-    data = request.data.name if request.data is not None else request.dataset or "sample"
+@contextmanager
+def _folder(request: Request) -> Iterator[Path]:
+    """The run's folder, made where it is missing; it goes again if nothing comes into it."""
+    if request.resume is not None and not os.path.lexists(request.resume):
+        raise InputError(
+            f"there is no folder {str(request.resume)!r} to go on with; check --resume"
+        )
+    asked = request.resume or request.out
+    folder = asked or Path("runs", _readable_name(request))
+    above = [place for place in folder.parents if not os.path.lexists(place)]
+    made = [] if os.path.lexists(folder) else [folder]
+    if asked is None:
+        folder = _claimed(folder)
+        made = [folder]
+    try:
+        yield writable_folder(folder)
+    finally:
+        with contextlib.suppress(OSError):  # not empty: as it should be
+            for place in (*made, *above):
+                place.rmdir()
+
+
+def _readable_name(request: Request) -> str:
+    data = request.data.resolve().name[:40] if request.data is not None else request.dataset
     stamp = time.strftime("%Y-%m-%d_%H%M%S")
-    name = f"{stamp}_{data or 'data'}_{request.backend}_{request.numerics}"
-    folder, number = Path("runs") / name, 1
-    while folder.exists():
-        number += 1
-        folder = Path("runs") / f"{name}_{number}"
-    return folder
+    return f"{stamp}_{data or 'sample'}_{request.backend}_{request.numerics}"
+
+
+def _claimed(folder: Path) -> Path:
+    """``folder``, or its name with a number, made here and now: no other training has it."""
+    for number in count(1):
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
+        try:
+            candidate.mkdir(parents=True)
+        except OSError:
+            if os.path.lexists(candidate):
+                continue  # another training was faster
+        return candidate  # or whatever is wrong with the place is said when it is written to
+    raise AssertionError
 
 
 def _say(request: Request, text: str) -> None:
@@ -152,4 +192,6 @@ def _say_end(request: Request, training: Run, finished: bool) -> None:
         _say(request, f"written to {training.folder}")
     else:
         at = f"epoch {training.trainer.epoch + 1}, image {training.trainer.position:,}"
-        _say(request, f"stopped in {at}; go on with: backendmlp train --resume {training.folder}")
+        backend = "" if request.backend == "numpy" else f" --backend {request.backend}"
+        resume = f"backendmlp train --resume {shlex.quote(str(training.folder))}{backend}"
+        _say(request, f"stopped in {at}; go on with: {resume}")
