@@ -32,7 +32,8 @@ class Backend:
     ``xp`` is the library's Array API namespace, ``device`` what that namespace takes for
     ``device=``.  ``buffered`` says that its operations write into memory the caller provides,
     which the steps of :mod:`backendmlp.buffered` build upon.  ``packages`` are the distributions
-    whose versions matter to a run; work on the device happens within ``scope()``.
+    whose versions matter to a run; work on the device happens within ``scope()``; ``ran_out``
+    tells whether an exception means that memory ran out.
     """
 
     name: str
@@ -44,7 +45,9 @@ class Backend:
     scope: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext, repr=False)
     synchronize: Callable[[], None] = field(default=lambda: None, repr=False)
     free_memory: Callable[[], int | None] = field(default=lambda: _free_host_memory(), repr=False)
-    out_of_memory: tuple[type[BaseException], ...] = (MemoryError,)
+    ran_out: Callable[[Exception], bool] = field(
+        default=lambda error: isinstance(error, MemoryError), repr=False
+    )
 
     def asarray(self, x: Array, dtype: str | None = None) -> Array:
         """The door in: ``x`` on this backend's device, copied only where it must be."""
@@ -117,9 +120,8 @@ def _library(x: Array) -> str:
 def _open_numpy(device: str | None) -> Backend:
     if device not in (None, "cpu"):
         raise InputError(f"device {device!r} does not exist for backend 'numpy'; it has only 'cpu'")
-    return Backend(
-        "numpy", importlib.import_module("array_api_compat.numpy"), "cpu", "cpu", buffered=True
-    )
+    xp = importlib.import_module("array_api_compat.numpy")
+    return Backend("numpy", xp, "cpu", "cpu", buffered=True, scope=_without_warnings)
 
 
 def _open_cupy(device: str | None) -> Backend:
@@ -147,7 +149,7 @@ def _open_cupy(device: str | None) -> Backend:
         scope=lambda: cupy.cuda.Device(ordinal),
         synchronize=gpu.synchronize,
         free_memory=lambda: gpu.mem_info[0] + cupy.get_default_memory_pool().free_bytes(),
-        out_of_memory=(MemoryError, cupy.cuda.memory.OutOfMemoryError),
+        ran_out=lambda error: isinstance(error, (MemoryError, cupy.cuda.memory.OutOfMemoryError)),
     )
 
 
@@ -155,8 +157,9 @@ def _open_torch(device: str | None) -> Backend:
     torch = _import("torch", "install it with: pip install 'backendmlp[torch]'")
     xp = importlib.import_module("array_api_compat.torch")
     if device in (None, "cpu"):
-        # PyTorch has no exception of its own for the host: its allocator raises RuntimeError.
-        return Backend("torch", xp, torch.device("cpu"), "cpu", packages=("torch",))
+        return Backend(
+            "torch", xp, torch.device("cpu"), "cpu", packages=("torch",), ran_out=_torch_ran_out
+        )
     if not torch.cuda.is_available():
         raise InputError(
             f"device {device!r} needs a CUDA GPU and a CUDA build of PyTorch, and torch finds "
@@ -173,7 +176,7 @@ def _open_torch(device: str | None) -> Backend:
         scope=lambda: torch.cuda.device(gpu),
         synchronize=lambda: torch.cuda.synchronize(gpu),
         free_memory=lambda: torch.cuda.mem_get_info(gpu)[0],
-        out_of_memory=(MemoryError, torch.cuda.OutOfMemoryError),
+        ran_out=lambda error: isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)),
     )
 
 
@@ -188,7 +191,8 @@ def _open_strict(device: str | None) -> Backend:
             f"device {device!r} does not exist for backend 'array-api-strict'; "
             "it has 'cpu' and 'device1'"
         )
-    return Backend("array-api-strict", xp, xp.Device(known[label]), known[label])
+    device = xp.Device(known[label])
+    return Backend("array-api-strict", xp, device, known[label], scope=_without_warnings)
 
 
 _OPENERS: dict[str, Callable[[str | None], Backend]] = {
@@ -197,6 +201,18 @@ _OPENERS: dict[str, Callable[[str | None], Backend]] = {
     "torch": _open_torch,
     "array-api-strict": _open_strict,
 }
+
+
+def _torch_ran_out(error: Exception) -> bool:
+    """PyTorch has no exception of its own for the host's memory."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def _without_warnings() -> AbstractContextManager[Any]:
+    """NumPy's warnings of overflow and NaN off: a training that diverges is told in a sentence."""
+    return np.errstate(all="ignore")
 
 
 def _free_host_memory() -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 from backendmlp import arithmetic
@@ -49,9 +49,13 @@ def positive_int(name: str, value: Any) -> int:
 
 def positive_float(name: str, value: Any) -> float:
     """``value`` as a finite float above zero."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
-        raise InputError(f"{name} is {value!r}; give a number above zero")
-    return float(value)
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise InputError(f"{name} is {value!r:.80}; give a finite number above zero")
+    return number
 
 
 def _seed(value: Any) -> int:

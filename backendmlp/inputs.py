@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp.backend import Backend, namespace
+from backendmlp.backend import Backend, namespace, to_numpy
 from backendmlp.errors import InputError
 
 Array = Any
+
+MAX_CLASSES = 1 << 16
 
 
 def images(backend: Backend, x: Array, dtype: str, features: int | None = None) -> Array:
@@ -19,7 +21,7 @@ def images(backend: Backend, x: Array, dtype: str, features: int | None = None) 
     Raises :class:`InputError` for another kind, no images, NaN, infinity, or another F than
     ``features``.
     """
-    x = x if backend.owns(x) else np.asarray(x)
+    x = x if backend.owns(x) else _as_numpy("images", x)
     if len(x.shape) < 2 or x.shape[0] == 0:
         raise InputError(
             f"the images have shape {tuple(x.shape)}; give at least one, as (count, features) or "
@@ -46,7 +48,7 @@ def labels(backend: Backend, y: Array, count: int, classes: int | None = None) -
 
     Raises :class:`InputError` for another shape, kind or count, or a label outside the classes.
     """
-    y = y if backend.owns(y) else np.asarray(y)
+    y = y if backend.owns(y) else _as_numpy("labels", y)
     if tuple(y.shape) != (count,):
         raise InputError(
             f"the labels have shape {tuple(y.shape)}; give one for each of the {count} images"
@@ -65,6 +67,17 @@ def labels(backend: Backend, y: Array, count: int, classes: int | None = None) -
 def count_classes(backend: Backend, y: Array) -> int:
     """The number of classes in the training labels ``y``: the largest plus one."""
     count = int(backend.xp.max(y)) + 1
-    if count < 2:
-        raise InputError("the training labels hold one class only; give at least two")
+    if not 2 <= count <= MAX_CLASSES:
+        raise InputError(
+            f"the training labels end at {count - 1}; number the classes from 0, at least two and "
+            f"at most {MAX_CLASSES:,} of them"
+        )
     return count
+
+
+def _as_numpy(what: str, x: Array) -> np.ndarray:
+    """``x``, perhaps nested lists or an array of another library, in host memory."""
+    try:
+        return to_numpy(x)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the {what} are no array ({error!s:.200}); give one") from error

@@ -48,15 +48,10 @@ def explained(backend: Backend, config: Config, shape: Shape, images: int) -> It
     try:
         yield
     except Exception as error:
-        if not (isinstance(error, backend.out_of_memory) or _is_torch_out_of_memory(error)):
+        if not backend.ran_out(error):
             raise
         needed = estimate(config, shape, images, images, data=not backend.buffered)
         raise InputError(_sentence(backend, config, needed, _free(backend))) from error
-
-
-def _is_torch_out_of_memory(error: Exception) -> bool:
-    """PyTorch has no exception of its own for the host's memory."""
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def _free(backend: Backend) -> int | None:

@@ -20,6 +20,8 @@ from backendmlp.training import EpochRecord, train
 
 Array = Any
 
+_LARGEST = 2.0**450  # beyond it bitwise numerics ends, and nothing trains
+
 
 class MLP:
     """Affine, ReLU, affine, softmax; trained by mini-batch gradient descent on cross-entropy.
@@ -83,7 +85,7 @@ class MLP:
                 shown = test_x, inputs.labels(at, test[1], test_x.shape[0], classes)
             self.history = []
             self.class_names = tuple(map(str, range(classes)))
-            self.image_shape = tuple(images.shape[1:])
+            self.image_shape = tuple(np.shape(images)[1:])
             try:
                 for record in train(trainer, shown):
                     self.history.append(record)
@@ -166,8 +168,10 @@ class MLP:
         given = {name: tuple(getattr(value, "shape", ())) for name, value in parameters.items()}
         if given != shapes:
             raise InputError(f"the initial parameters have the shapes {given}; give {shapes}")
-        if not all(np.isfinite(to_numpy(value)).all() for value in parameters.values()):
-            raise InputError("the initial parameters hold NaN or infinity; give finite numbers")
+        if not all((np.abs(to_numpy(value)) < _LARGEST).all() for value in parameters.values()):
+            raise InputError(
+                "the initial parameters hold NaN, infinity or numbers beyond 2**450; give smaller"
+            )
         return dict(parameters)
 
     def _keep(self, parameters: Parameters) -> None:

@@ -141,7 +141,7 @@ def test_a_prediction_does_not_depend_on_the_images_beside_it(images):
         (lambda: MLP().fit(IMAGES, LABELS[:, None]), "(30, 1)"),
         (lambda: MLP().fit(IMAGES, LABELS.astype(float)), "float64"),
         (lambda: MLP().fit(IMAGES, LABELS - 1), "-1"),
-        (lambda: MLP().fit(IMAGES, LABELS * 0), "one class"),
+        (lambda: MLP().fit(IMAGES, LABELS * 0), "at least two"),
         (lambda: MLP().fit(IMAGES, LABELS, test=(IMAGES, LABELS + 1)), "label is 3"),
         (lambda: MLP().fit(IMAGES, LABELS, test=(IMAGES[:, :3], LABELS)), "15 values"),
         (lambda: MLP().fit(IMAGES, LABELS, order=[np.arange(30)]), "10 epochs"),

@@ -28,8 +28,11 @@ PIXEL_BITS = 8  # a uint8 operand is an integer below 2**8, and exact as it stan
 
 
 def sum_bits(terms: int) -> int:
-    """Bits of an addend, so that a sum of ``terms`` of them is exact: 53 - ceil(log2(terms))."""
-    return MANTISSA - (terms - 1).bit_length()
+    """Bits of an addend, so that a sum of ``terms`` of them is exact: 53 - ceil(log2(terms)).
+
+    51 at most: beyond, adding and subtracting 1.5 * 2**52 no longer rounds to the nearest.
+    """
+    return min(MANTISSA - (terms - 1).bit_length(), 51)
 
 
 def product_bits(terms: int, *, beside_pixels: bool = False) -> tuple[int, int]:
@@ -140,7 +143,7 @@ def _factor(x: Array, axis: int, bits: int) -> tuple[Array, Array]:
     top = xp.max(xp.abs(x), axis=axis, keepdims=True)
     infinity = _constant(xp, x, float("inf"))
     flat = xp.reshape(xp.where(top < infinity, top, infinity), (-1,))
-    index = xp.searchsorted(_table(xp, device, "powers"), flat, side="left")
+    index = xp.searchsorted(_table(xp, device, "bounds"), flat, side="left")
     scale = xp.reshape(xp.take(_table(xp, device, "powers"), index, axis=0), top.shape)
     inverse = xp.reshape(xp.take(_table(xp, device, "inverses"), index, axis=0), top.shape)
     offset = const.ROUND * 2.0**-bits
@@ -179,6 +182,8 @@ def _constant(xp: Any, like: Array, value: float) -> Array:
 def _table(xp: Any, device: Any, name: str) -> Array:
     """A table of :mod:`backendmlp.arithmetic.constants` on ``device``, built once."""
     host = {
+        # Searched without the NaN at its end, beside which libraries place infinity as they like.
+        "bounds": lambda: const.powers_of_two(const.WINDOW)[:-1],
         "powers": lambda: const.powers_of_two(const.WINDOW),
         "inverses": lambda: 1.0 / const.powers_of_two(const.WINDOW),
         "octaves": lambda: const.powers_of_two(const.LOG_OCTAVES)[:-1],
