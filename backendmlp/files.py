@@ -68,8 +68,10 @@ def writable_folder(path: StrPath) -> Path:
     return folder
 
 
-def read_bounded(path: StrPath, limit: int) -> bytes:
+def read_bounded(path: StrPath, limit: int, first: int | None = None) -> bytes:
     """The content of the regular file ``path``, which may have at most ``limit`` bytes.
+
+    With ``first``, only so many bytes from its beginning.
 
     Raises :class:`InputError` for a file that is missing, unreadable, larger, or not a regular
     file; a FIFO is refused rather than waited for.
@@ -84,6 +86,8 @@ def read_bounded(path: StrPath, limit: int) -> bytes:
                 f"cannot read {_quoted(path)}: it has {status.st_size:,} bytes, more than the "
                 f"{limit:,} that are allowed; check that it is the right file"
             )
+        if first is not None:
+            return file.read(first)
         data = file.read(status.st_size + 1)
         if len(data) != status.st_size:
             raise InputError(

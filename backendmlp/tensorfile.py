@@ -67,18 +67,25 @@ def load_tensors(
     Raises :class:`TensorFileError` for a file that is damaged or of another kind, and
     :class:`InputError` for one that cannot be read or has more than ``file_limit`` bytes.
     """
+    _refuse_claim(read_bounded(path, file_limit, first=8), header_limit)
     data = read_bounded(path, file_limit)
     metadata = _read_header(_header_bytes(data, header_limit), key, check)
     return _read_tensors(data), metadata
 
 
-def _header_bytes(data: bytes, limit: int) -> bytes:
-    """The JSON between the 8 bytes that give its length and the tensors' values."""
-    claimed = int.from_bytes(data[:8], "little")
-    if len(data) >= 8 and claimed > limit:
+def _refuse_claim(start: bytes, limit: int) -> int:
+    """The length that the header claims in the file's first 8 bytes."""
+    claimed = int.from_bytes(start[:8], "little")
+    if len(start) >= 8 and claimed > limit:
         raise TensorFileError(
             f"is not backendmlp's: its header claims {claimed:,} bytes; {_NOT_OURS}"
         )
+    return claimed
+
+
+def _header_bytes(data: bytes, limit: int) -> bytes:
+    """The JSON between the 8 bytes that give its length and the tensors' values."""
+    claimed = _refuse_claim(data, limit)
     if len(data) < 8 + claimed or not claimed:
         raise TensorFileError(
             f"is cut short or not backendmlp's: it has {len(data):,} bytes; {_DAMAGED}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 import zlib
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_METADATA_LIMIT = 2**24  # bytes of texts, profiles and whatever else Pillow holds in memory
+_PIXEL_LIMIT = 16  # bytes: twice the largest pixel, since bad compression makes them grow
 
 
 def read_pictures(
@@ -78,6 +81,12 @@ def _check_size(shape: tuple[int, ...], image_shape: tuple[int, int], path: StrP
 def _read_png(file: BinaryIO, path: StrPath, image_shape: tuple[int, int]) -> Bytes:
     from PIL import Image  # slow to import
 
+    allowed = _METADATA_LIMIT + _PIXEL_LIMIT * image_shape[0] * image_shape[1]
+    if (size := os.fstat(file.fileno()).st_size) > allowed:
+        raise InputError(
+            f"{shown(path)} has {size:,} bytes, and a picture of its size may have {allowed:,}; "
+            "save it again without metadata"
+        )
     _check_chunks(file, path)
     file.seek(0)
     try:
