@@ -87,9 +87,10 @@ def main() -> None:
     parser.add_argument("--numerics", default="bitwise")
     parser.add_argument("--dtype")
     parser.add_argument("--wide", action="store_true", help="the wide case too")
+    parser.add_argument("--check", action="store_true", help=f"exit code 1 unless as {FILE.name}")
     parser.add_argument("--write", action="store_true", help=f"renew {FILE.name}, by NumPy")
     options = vars(parser.parse_args())
-    wide, write = options.pop("wide"), options.pop("write")
+    wide, write, check = (options.pop(name) for name in ("wide", "write", "check"))
     if not importlib.util.find_spec("backendmlp"):  # not installed: the one beside this folder
         sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     if write:
@@ -97,6 +98,9 @@ def main() -> None:
         return
     found = {case: run(case, **options) for case in CASES if wide or case != "wide"}
     print(json.dumps({"machine": machine(), **found}, indent=2))
+    if check:
+        golden = json.loads(FILE.read_text())
+        sys.exit(any(found[case] != golden[case] for case in found))
 
 
 if __name__ == "__main__":
