@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import struct
@@ -132,11 +133,13 @@ def mutate_tensors(data: bytes, rng: random.Random) -> bytes:
     if not 0 < length <= len(data) - 8 or rng.random() < 0.1:
         return mutate_bytes(data)
     header, body = data[8 : 8 + length], data[8 + length :]
-    match rng.randrange(4):
+    match rng.randrange(5):
         case 0:
             body = mutate_bytes(body)
         case 1:
             header = mutate_json(header, rng)
+        case 2:
+            header, body = _mutate_layout(header, body, rng)
         case _:
             header = _mutate_metadata(header, rng)
     return len(header).to_bytes(8, "little") + header + body
@@ -151,6 +154,32 @@ def _mutate_metadata(header: bytes, rng: random.Random) -> bytes:
         return mutate_json(header, rng)
     value["__metadata__"] = {key: inner.decode(errors="replace")}
     return json.dumps(value).encode()
+
+
+def _mutate_layout(header: bytes, body: bytes, rng: random.Random) -> tuple[bytes, bytes]:
+    """Change, add or drop a tensor, and let the rest of the file agree with that."""
+    try:
+        value = json.loads(header)
+        names = [name for name in value if name != "__metadata__"]
+        parts = {name: body[slice(*value[name]["data_offsets"])] for name in names}
+        name = rng.choice([*names, "more"])
+        shape = rng.choice([*SHAPES, *(value[name]["shape"] for name in names)])
+        dtype, size = rng.choice((("F32", 4), ("F64", 8), ("F16", 2), ("I64", 8)))
+        size *= math.prod(shape)
+        if size > LENGTH_LIMIT or rng.random() < 0.1:
+            del value[name], parts[name]
+        else:
+            value[name] = {"dtype": dtype, "shape": shape}
+            parts[name] = (body + bytes(size))[:size]
+        at = 0
+        for name, part in parts.items():
+            value[name]["data_offsets"] = [at, at := at + len(part)]
+        return json.dumps(value).encode(), b"".join(parts.values())
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return header, mutate_bytes(body)
+
+
+SHAPES = [[], [0], [1], [2, 3], [3], [3, 0], [0, 2**40, 2**40], [2**63, 0], [1] * 64, [1] * 65]
 
 
 def mutate_idx(data: bytes, rng: random.Random) -> bytes:

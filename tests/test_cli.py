@@ -155,8 +155,6 @@ def test_predict_reads_idx_and_png_and_writes_what_reads_back(
     rows = list(csv.reader(io.StringIO(call("predict", run, *paths, "--format", "csv").out)))
     assert rows[0] == ["image", "class", *mlp.class_names]
     assert [tuple(row[:2]) for row in rows[1:]] == [*zip(names, classes, strict=True)]
-        list(pair) for pair in zip(names, classes, strict=True)
-    ]
     assert [[float(value) for value in row[2:]] for row in rows[1:]] == shares.tolist()
 
     lines = call("predict", run / "model.safetensors", *paths).out.splitlines()
