@@ -53,7 +53,10 @@ def save(path: StrPath, checkpoint: Checkpoint) -> None:
         "position": state.position,
         "epochs": [epoch.as_dict() for epoch in checkpoint.epochs],
     }
-    save_tensors(path, tensors, _KEY, metadata, _FILE_LIMIT, _HEADER_LIMIT)
+    try:
+        save_tensors(path, tensors, _KEY, metadata, _FILE_LIMIT, _HEADER_LIMIT)
+    except TensorFileError as error:
+        raise InputError(f"cannot save the checkpoint {str(path)!r}: it {error}") from error
 
 
 def load(path: StrPath) -> Checkpoint:

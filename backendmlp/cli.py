@@ -21,7 +21,20 @@ from backendmlp.config import Config
 from backendmlp.errors import InputError
 
 _DEFAULTS = Config()
-_PATH = click.Path(path_type=Path)
+
+
+class _Path(click.ParamType):
+    """A path; an empty one, as an unset variable of a shell gives, is not the current folder."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        if value == "" or "\0" in str(value):
+            self.fail(f"{value!r} cannot be a path; name a file or folder", param, ctx)
+        return Path(value)
+
+
+_PATH = _Path()
 
 
 class _Interval(click.ParamType):

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from backendmlp.errors import InputError
 from backendmlp.files import writable_folder
 from backendmlp.modelfile import save_model
 from backendmlp.record import Data, Record
-from backendmlp.trainer import DivergenceError, Trainer
+from backendmlp.trainer import DivergenceError, State, Trainer
 from backendmlp.training import EpochRecord, train
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -108,10 +109,13 @@ class Run:
             self._save_in_time()
 
         epochs = train(self.trainer, self.test, on_progress=progress, should_stop=should_stop)
+        good = self.trainer.state()
         try:
             # A training that diverges overflows on its way, and says so itself.
             with np.errstate(over="ignore", invalid="ignore"):
                 for epoch in epochs:
+                    self._require_finite(epoch, good)
+                    good = self.trainer.state()
                     self.epochs.append(epoch)
                     self._after_epoch()
                     on_epoch(epoch)
@@ -133,6 +137,16 @@ class Run:
             self.folder / CHECKPOINT, Checkpoint(self.config, self.data, state, self.epochs)
         )
         self._saved = time.monotonic()
+
+    def _require_finite(self, epoch: EpochRecord, good: State) -> None:
+        """Test images can overflow where training images do not: the weights are no good either."""
+        if epoch.test_loss is not None and not math.isfinite(epoch.test_loss):
+            self.trainer.restore(good)
+            raise DivergenceError(
+                f"the training diverged in epoch {epoch.epoch}: the test loss is not finite any "
+                f"more; the weights of before that epoch are kept, lower the learning rate (now "
+                f"{self.config.lr:g})"
+            )
 
     def _after_epoch(self) -> None:
         number = self.trainer.epoch
