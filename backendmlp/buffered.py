@@ -2,19 +2,20 @@
 
 A replacement for :class:`backendmlp.step.Step`, which defines what these compute.  In bitwise
 numerics the bits are the same and the tests compare them; in native numerics the order of
-operations differs within rounding.  Activations lie hidden-unit-major, (H, n): the wide products
-are faster that way, and a maximum over units runs along the rows.
+operations differs within rounding.  In float64 the activations (n, H) lie unit after unit in memory
+(Fortran's order), in float32 image after image: each is what its wide products are fastest with.
 """
 
 from __future__ import annotations
 
 from itertools import cycle
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from backendmlp import model
 from backendmlp.arithmetic import Arithmetic
+from backendmlp.blas import subtract_product
 from backendmlp.model import Parameters
 from backendmlp.step import Step, Stepper
 
@@ -39,15 +40,19 @@ class Workspace:
 
     def __init__(self, n: int, shape: tuple[int, int, int], kind: np.dtype, dtype: str) -> None:
         features, hidden, classes = shape
-        self.n, self._rows = n, np.arange(n)
+        self.n = n
+        self._order: Literal["C", "F"] = "C" if dtype == "float32" else "F"
         self._gathered = np.empty((n, features), kind)
         # In turn: memory that the other cores' caches have let go of is written faster.
         self._ring = cycle([np.empty((n, features), dtype) for _ in range(_RING)])
         self.x = next(self._ring)
+        # The place of row i and class c in flat memory is i * row + c * column.
+        row, self._column = (classes, 1) if self._order == "C" else (1, n)
+        self._rows = np.arange(n) * row
         self.own = np.empty(n, np.int64)
-        self.hidden, self.d1, self.scratch = (np.empty((hidden, n), dtype) for _ in range(3))
-        self.active = np.empty((hidden, n), bool)
-        self.logits, self.d2, self.small = (np.empty((classes, n), dtype) for _ in range(3))
+        self.hidden, self.d1, self.scratch = (self._empty(hidden, dtype) for _ in range(3))
+        self.active = self._empty(hidden, "bool")
+        self.logits, self.d2, self.small = (self._empty(classes, dtype) for _ in range(3))
 
     def gather(self, images: Array, labels: Array, index: Array) -> None:
         """Rows ``index`` as floats in ``x``; the places of their own classes, flat, in ``own``."""
@@ -55,8 +60,15 @@ class Workspace:
         # 'clip' only because NumPy buffers ``out`` otherwise.
         np.take(images, index, axis=0, out=self._gathered, mode="clip")
         np.copyto(self.x, self._gathered)
-        np.multiply(labels.take(index), self.n, out=self.own)
+        np.multiply(labels.take(index), self._column, out=self.own)
         self.own += self._rows
+
+    def flat(self, x: Array) -> Array:
+        """The memory of ``x`` (n, width) as it lies, a view."""
+        return x.reshape(-1, order=self._order)
+
+    def _empty(self, width: int, dtype: str) -> Array:
+        return np.empty((self.n, width), dtype, self._order)
 
 
 class Buffered:
@@ -70,7 +82,7 @@ class Buffered:
 
     def _load(self, parameters: Parameters) -> None:
         self.W1, self.b1, self.W2, self.b2 = (np.array(v) for v in parameters.as_dict().values())
-        self.W1_change, self.W2_change = np.empty_like(self.W1), np.empty_like(self.W2)
+        self.W2_change = np.empty_like(self.W2)
 
     @property
     def parameters(self) -> Parameters:
@@ -90,30 +102,30 @@ class NativeStep(Buffered):
     ) -> None:
         super().__init__(arithmetic, parameters, rate)
         self._unit = self.W1.dtype.type(1.0 / levels)
+        self._subtract_product = subtract_product(self.W1.shape, arithmetic.dtype)
 
     def advance(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
         w = self._workspace(len(index), images.dtype)
         w.gather(images, labels, index)
-        np.matmul(self.W1.T, w.x.T, out=w.hidden)
+        np.matmul(w.x, self.W1, out=w.hidden)
         w.hidden *= self._unit
-        w.hidden += self.b1[:, None]
+        w.hidden += self.b1
         np.maximum(w.hidden, 0, out=w.hidden)
-        np.matmul(self.W2.T, w.hidden, out=w.logits)
-        w.logits += self.b2[:, None]
-        w.logits -= w.logits.max(axis=0)
+        np.matmul(w.hidden, self.W2, out=w.logits)
+        w.logits += self.b2
+        w.logits -= w.logits.max(axis=1, keepdims=True)
         np.exp(w.logits, out=w.d2)
-        totals, picked = w.d2.sum(axis=0), w.logits.take(w.own)
+        totals, picked = w.d2.sum(axis=1), w.flat(w.logits)[w.own]
         scale = self.W1.dtype.type(self.rate / w.n)
-        w.d2 *= scale / totals
-        w.d2.reshape(-1)[w.own] -= scale
-        np.matmul(w.hidden, w.d2.T, out=self.W2_change)
-        np.matmul(self.W2, w.d2, out=w.d1)
+        w.d2 *= (scale / totals)[:, None]
+        w.flat(w.d2)[w.own] -= scale
+        np.matmul(w.hidden.T, w.d2, out=self.W2_change)
+        np.matmul(w.d2, self.W2.T, out=w.d1)
         np.greater(w.hidden, 0, out=w.active)
         w.d1 *= w.active
-        self.b1 -= w.d1.sum(axis=1)
-        self.b2 -= w.d2.sum(axis=1)
-        w.d1 *= self._unit
-        np.matmul(w.x.T, w.d1.T, out=self.W1_change)
-        self.W1 -= self.W1_change
+        self.b1 -= w.d1.sum(axis=0)
+        self.b2 -= w.d2.sum(axis=0)
         self.W2 -= self.W2_change
+        w.d1 *= self._unit
+        self._subtract_product(self.W1, w.x, w.d1)
         return totals, picked
