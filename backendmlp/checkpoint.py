@@ -102,5 +102,9 @@ def _check_tensors(tensors: dict[str, np.ndarray], config: Config, position: int
     fit = len(W1) == len(W2) == 2 and b1 == W1[1:] == W2[:1] == (config.hidden,) and b2 == W2[1:]
     if not fit or any(tensors[name].shape != (position,) for name in _LOSSES):
         raise InputError("is damaged (the shapes of its tensors do not fit); use another")
-    if not all(np.isfinite(tensors[name]).all() for name in _PARAMETERS):
-        raise InputError("is damaged (a weight is not finite); use another")
+    if not is_finite(tensors):
+        raise InputError("is damaged (a number in it is not finite); use another")
+
+
+def is_finite(tensors: dict[str, np.ndarray]) -> bool:
+    return all(bool(np.isfinite(value).all()) for value in tensors.values())

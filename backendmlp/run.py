@@ -131,8 +131,13 @@ class Run:
         return finished
 
     def save_checkpoint(self) -> None:
-        """Write where the training stands, within an epoch too."""
+        """Write where the training stands, within an epoch too, unless it is diverging.
+
+        The last good checkpoint then stays; the end of the epoch will say what is wrong.
+        """
         state = self.trainer.state()
+        if not checkpoints.is_finite({**state.parameters, "picked": state.picked}):
+            return
         checkpoints.save(
             self.folder / CHECKPOINT, Checkpoint(self.config, self.data, state, self.epochs)
         )

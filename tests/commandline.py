@@ -14,12 +14,14 @@ import os
 import struct
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors.numpy import load_file
+from threadpoolctl import threadpool_limits
 
 from backendmlp.cli import main
 from backendmlp.data import load_sample, write_idx
@@ -37,10 +39,15 @@ class Result(NamedTuple):
     err: str
 
 
+def one_thread() -> AbstractContextManager[Any]:
+    """For these small products a BLAS library's threads do little but wait for one another."""
+    return threadpool_limits(1)
+
+
 def call(*arguments: Any) -> Result:
     """The command line in this process."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), one_thread():
         try:
             main([str(argument) for argument in arguments])
         except SystemExit as end:

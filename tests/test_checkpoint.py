@@ -1,0 +1,278 @@
+"""A training that stops anywhere goes on anywhere, and ends with the same bits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commandline import (
+    DIGEST,
+    GOLDEN,
+    call,
+    leftovers,
+    one_thread,
+    receipt,
+    train,
+    weights_digest,
+    write_data,
+)
+from conftest import open_or_skip
+
+from backendmlp import InputError, checkpoint
+from backendmlp.backend import Backend
+from backendmlp.config import Config
+from backendmlp.data import load_folder
+from backendmlp.data.origin import origin
+from backendmlp.record import Data
+from backendmlp.run import CHECKPOINT, Every, Run
+
+CONFIG = Config(epochs=2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("checkpoint") / "data")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+def make(
+    folder: Path, data: Path, backend: Backend, config: Config = CONFIG, every: Every | None = None
+) -> Run:
+    folder.mkdir(exist_ok=True)
+    dataset = load_folder(data)
+    return Run(folder, backend, config, dataset, Data(origin(data), dataset.sha256), every)
+
+
+def after(images: int) -> Callable[[], bool]:
+    """Stop once a look has been taken this many times."""
+    looks = iter(range(images))
+    return lambda: next(looks, None) is None
+
+
+def begun(folder: Path, data: Path, backend: Backend, epochs: int, batches: int) -> Run:
+    """A run stopped ``batches`` into the epoch after ``epochs``, as a signal would stop it."""
+    run = make(folder, data, backend)
+    run.begin()
+    if epochs:
+        run.train(should_stop=after(epochs))  # an epoch of 1000 images is one look
+    run.trainer.advance(batches)
+    assert not run.train(should_stop=lambda: True)
+    return run
+
+
+PLACES = ["numpy", "torch", "strict", "cupy"]
+
+
+@pytest.mark.parametrize(("epochs", "batches"), [(0, 0), (0, 7), (1, 0), (1, 15)])
+@pytest.mark.parametrize("place", PLACES)
+def test_resumed_on_another_backend(
+    place: str, epochs: int, batches: int, data: Path, tmp_path: Path
+):
+    first, second = open_or_skip("numpy"), open_or_skip(place)
+    for start, goal in ((first, second), (second, first)):
+        folder = tmp_path / start.name
+        shutil.rmtree(folder, ignore_errors=True)
+        begun(folder, data, start, epochs, batches)
+        assert len(receipt(folder)["epochs"]) == epochs
+        found = checkpoint.load(folder / CHECKPOINT)
+        assert (found.state.epoch, found.state.position) == (epochs, 64 * batches)
+
+        run = make(folder, data, goal)
+        run.resume(found)
+        assert run.train()
+        assert weights_digest(folder / "model.safetensors") == DIGEST
+        for name in ("train_loss", "test_loss"):
+            values = [epoch[name].hex() for epoch in receipt(folder)["epochs"]]
+            assert values == GOLDEN[name]
+        assert leftovers(folder) == []
+
+
+def test_a_chain_of_three_backends_by_the_command_line(data: Path, tmp_path: Path):
+    open_or_skip("torch")
+    open_or_skip("strict")
+    folder = tmp_path / "run"
+    begun(folder, data, open_or_skip("numpy"), 0, 5)
+    run = make(folder, data, open_or_skip("torch"))
+    run.resume(checkpoint.load(folder / CHECKPOINT))
+    run.trainer.advance(7)
+    run.save_checkpoint()
+    result = train("--resume", folder, "--backend", "array-api-strict")
+    assert f"weights sha256 {DIGEST}" in result.out
+    assert receipt(folder)["backend"] == "array-api-strict"
+
+
+def test_what_was_trained_is_not_trained_again(data: Path, tmp_path: Path):
+    begun(tmp_path, data, open_or_skip("numpy"), 1, 3)
+    lines = train("--resume", tmp_path).out.splitlines()
+    assert [line[:9] for line in lines[:-2]] == ["epoch 2/2"]
+    assert [epoch["epoch"] for epoch in receipt(tmp_path)["epochs"]] == [1, 2]
+
+
+def test_a_run_stopped_before_its_first_checkpoint_begins(data: Path, tmp_path: Path):
+    (tmp_path / ".backendmlp-0123456789abcdef.tmp").write_bytes(b"half")
+    result = train("--resume", tmp_path, "--data", data, "--epochs", 2)
+    assert f"weights sha256 {DIGEST}" in result.out
+    assert leftovers(tmp_path) == []
+
+
+def test_a_finished_run_has_nothing_to_resume(data: Path, tmp_path: Path):
+    assert train("--data", data, "--epochs", 1, "--out", tmp_path / "a").code == 0
+    before = (tmp_path / "a" / "run.json").read_bytes()
+    result = train("--resume", tmp_path / "a")
+    assert result.code == 0
+    assert "is finished" in result.out
+    assert (tmp_path / "a" / "run.json").read_bytes() == before
+
+
+def test_killed_between_the_last_epoch_and_the_model(data: Path, tmp_path: Path):
+    run = make(tmp_path, data, open_or_skip("numpy"))
+    run.begin()
+    for _ in range(2):
+        run.train(should_stop=after(1))
+    run.save_checkpoint()
+    for name in ("run.json", "model.safetensors"):
+        (tmp_path / name).unlink()
+    assert f"weights sha256 {DIGEST}" in train("--resume", tmp_path).out
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [("2", [0, 2, 4]), ("3", [0, 3]), ("1", [0, 1, 2, 3, 4, 5]), ("0.000001m", None)],
+)
+def test_checkpoint_every(
+    every: str,
+    expected: list[int] | None,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    saved: list[tuple[int, int]] = []
+    save = checkpoint.save
+
+    def noted(path: Path, found: checkpoint.Checkpoint) -> None:
+        saved.append((found.state.epoch, found.state.position))
+        save(path, found)
+
+    monkeypatch.setattr(checkpoint, "save", noted)
+    options = ("--epochs", 5, "--batch-size", 16, "--checkpoint-every", every)
+    assert train("--data", data, "--out", tmp_path / "a", *options).code == 0
+    if expected is None:  # by the clock: within epochs, before their losses are known
+        assert [position for _, position in saved[1:]] == [1000] * 5
+    else:
+        assert saved == [(epoch, 0) for epoch in expected]
+
+
+def test_leftovers_of_killed_processes_go(data: Path, tmp_path: Path):
+    begun(tmp_path, data, open_or_skip("numpy"), 1, 0)
+    for place in (tmp_path, tmp_path / "epochs"):
+        (place / ".backendmlp-00000000deadbeef.tmp").write_bytes(b"half a file")
+    assert train("--resume", tmp_path).code == 0
+    assert leftovers(tmp_path) == []
+    assert sorted(path.name for path in (tmp_path / "epochs").iterdir()) == [
+        "0001.safetensors",
+        "0002.safetensors",
+    ]
+
+
+OTHERS = {
+    "lr": (("--lr", "0.2"), "lr was 0.1 and is 0.2"),
+    "hidden": (("--hidden", "50"), "hidden was 100 and is 50"),
+    "seed": (("--seed", "1"), "seed was 100 and is 1"),
+    "epochs": (("--epochs", "3"), "epochs was 2 and is 3"),
+    "two": (("--batch-size", "8", "--lr", "1"), "batch_size was 64 and is 8; lr was 0.1 and is 1"),
+    "numerics": (("--numerics", "native", "--dtype", "float64"), "numerics was bitwise"),
+    "data": (("--data", "OTHER"), "the data had SHA-256"),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), OTHERS.values(), ids=OTHERS)
+def test_another_run_is_refused(options: tuple[str, ...], words: str, data: Path, tmp_path: Path):
+    folder, other = tmp_path / "run", write_data(tmp_path / "other", 999)
+    begun(folder, data, open_or_skip("numpy"), 1, 3)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    chosen = [str(other) if option == "OTHER" else option for option in options]
+    result = train("--resume", folder, *chosen)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("Error: the run cannot be resumed: ")
+    assert words in result.err
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _replace(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    def replace(text: bytes) -> bytes:
+        assert old in text
+        return text.replace(old, new, 1)
+
+    return replace
+
+
+DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "newer": (_replace(b'\\"format\\": 1,', b'\\"format\\": 7,'), "newer backendmlp (format 7)"),
+    "cut short": (lambda text: text[:-1], "cut short"),
+    "empty": (lambda text: b"", "cut short"),
+    "another kind": (_replace(b"backendmlp-checkpoint", b"backendmlp-checkpoinx"), "another kind"),
+    "another position": (_replace(b'\\"position\\": 192', b'\\"position\\": 191'), "shapes"),
+    "another epoch": (
+        _replace(b'\\"random\\": {\\"epoch\\": 1', b'\\"random\\": {\\"epoch\\": 2'),
+        "epochs differ",
+    ),
+    "NaN": (lambda text: text.replace(text[-8:], np.float64(np.nan).tobytes()), "not finite"),
+}
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_checkpoint_is_refused(
+    damage: Callable[[bytes], bytes], words: str, data: Path, tmp_path: Path
+):
+    begun(tmp_path, data, open_or_skip("numpy"), 1, 3)
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(damage(path.read_bytes()))
+    before = path.read_bytes()
+    result = call("train", "--resume", tmp_path)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"Error: checkpoint {str(path)!r} ")
+    assert words in result.err
+    assert path.read_bytes() == before
+
+
+def test_a_checkpoint_reads_back_to_the_bit(data: Path, tmp_path: Path):
+    run = begun(tmp_path, data, open_or_skip("numpy"), 1, 3)
+    found, state = checkpoint.load(tmp_path / CHECKPOINT), run.trainer.state()
+    assert (found.config, found.data, found.epochs) == (run.config, run.data, run.epochs)
+    for name, value in state.parameters.items():
+        assert np.array_equal(found.state.parameters[name], value)
+    assert np.array_equal(found.state.totals, state.totals)
+    assert np.array_equal(found.state.picked, state.picked)
+
+
+def test_a_training_that_diverges_keeps_its_last_good_checkpoint(data: Path, tmp_path: Path):
+    run = begun(tmp_path, data, open_or_skip("numpy"), 1, 0)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    state = run.trainer.state()
+    state.parameters["b2"][3] = np.nan
+    run.trainer.restore(state)
+    run.trainer.advance(3)
+    run.save_checkpoint()
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_a_checkpoint_of_data_that_do_not_fit(data: Path, tmp_path: Path):
+    begun(tmp_path, data, open_or_skip("numpy"), 0, 15)
+    few = write_data(tmp_path / "few", 300)
+    found = checkpoint.load(tmp_path / CHECKPOINT)
+    run = make(tmp_path, few, open_or_skip("numpy"))
+    mine: dict[str, Any] = json.loads(json.dumps(found.config.as_dict()))
+    forged = checkpoint.Checkpoint(Config(**mine), run.data, found.state, [])
+    with pytest.raises(InputError, match="does not fit the data"):
+        run.resume(forged)
