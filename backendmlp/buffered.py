@@ -51,6 +51,7 @@ class Workspace:
         self._rows = np.arange(n) * row
         self.own = np.empty(n, np.int64)
         self.hidden, self.d1, self.scratch = (self._empty(hidden, dtype) for _ in range(3))
+        self.ones = np.ones(n, dtype)
         self.active = self._empty(hidden, "bool")
         self.logits, self.d2, self.small = (self._empty(classes, dtype) for _ in range(3))
 
@@ -123,8 +124,8 @@ class NativeStep(Buffered):
         np.matmul(w.d2, self.W2.T, out=w.d1)
         np.greater(w.hidden, 0, out=w.active)
         w.d1 *= w.active
-        self.b1 -= w.d1.sum(axis=0)
-        self.b2 -= w.d2.sum(axis=0)
+        self.b1 -= w.ones @ w.d1
+        self.b2 -= w.ones @ w.d2
         self.W2 -= self.W2_change
         w.d1 *= self._unit
         self._subtract_product(self.W1, w.x, w.d1)

@@ -87,15 +87,16 @@ class BitwiseStep(Buffered):
         w.hidden += self.b1
         np.maximum(w.hidden, 0.0, out=w.hidden)
         _round(w.hidden, w.hidden.max(axis=1)[:, None], self._hidden_grid, out=w.scratch)
-        W2 = _round(self.W2, np.abs(self.W2).max(axis=0), self._W2_grid)
+        np.abs(self.W2, out=self.W2_change)
+        W2 = _round(self.W2, self.W2_change.max(axis=0), self._W2_grid)
         np.matmul(w.scratch, W2, out=w.logits)
         w.logits += self.b2
         w.logits -= w.logits.max(axis=1)[:, None]
-        exponentials = _exp(self.arithmetic, w.logits)
-        np.add(exponentials, self._total_grid, out=w.small)
+        _exp(self.arithmetic, w.flat(w.logits), out=w.flat(w.d2))
+        np.add(w.d2, self._total_grid, out=w.small)
         w.small -= self._total_grid
         totals, picked = w.small.sum(axis=1), w.flat(w.logits)[w.own]
-        np.multiply(exponentials, (1.0 / totals)[:, None], out=w.d2)
+        w.d2 *= (1.0 / totals)[:, None]
         w.flat(w.d2)[w.own] -= 1.0
         w.d2 *= self.rate / w.n
         return totals, picked
@@ -104,7 +105,7 @@ class BitwiseStep(Buffered):
         """Leaves the hidden units' deltas in ``w.d1``, in units; returns each unit's largest."""
         np.abs(w.d2, out=w.small)
         d2 = _round(w.d2, w.small.max(axis=1)[:, None], self._d2_grid)
-        W2 = _round(self.W2, np.abs(self.W2).max(axis=1)[:, None], self._W2_back_grid)
+        W2 = _round(self.W2, self.W2_change.max(axis=1)[:, None], self._W2_back_grid)
         np.matmul(d2, W2.T, out=w.d1)
         np.greater(w.hidden, 0.0, out=w.active)
         w.d1 *= w.active
@@ -119,9 +120,9 @@ class BitwiseStep(Buffered):
         d2 = _round(w.d2, w.small.max(axis=0), d2_grid, out=w.d2)
         np.matmul(hidden.T, d2, out=self.W2_change)
         self.W2 -= _settle(self.W2_change)
-        self.b2 -= _settle(d2.sum(axis=0))
+        self.b2 -= _settle(w.ones @ d2)
         d1 = _round(w.d1, tops, d1_grid, out=w.d1)
-        self.b1 -= _settle(d1.sum(axis=0) * PIXEL_LEVELS * const.GRID)
+        self.b1 -= _settle((w.ones @ d1) * (PIXEL_LEVELS * const.GRID))
         np.matmul(w.x.T, d1, out=self.W1_change)
         np.rint(self.W1_change, out=self.W1_change)
         self.W1 -= self.W1_change
@@ -150,20 +151,20 @@ def _round(x: Array, tops: Array, grid: Array, out: Array | None = None) -> Arra
 _EXP_TABLE = const.exp_table()
 
 
-def _exp(arithmetic: Bitwise, x: Array) -> Array:
+def _exp(arithmetic: Bitwise, x: Array, out: Array) -> None:
     """:meth:`Bitwise.exp`, without its care for what lies outside the table where nothing does."""
     if not x.min() >= const.EXP_LOWEST:
-        return arithmetic.exp(x)
+        out[:] = arithmetic.exp(x)
+        return
     k = x * const.EXP_INVERSE
     k += const.ROUND
     k -= const.ROUND
     r = x - k * const.EXP_HIGH
     r -= k * const.EXP_LOW
-    polynomial = r * (1 / 120)
-    polynomial += 1 / 24
+    np.multiply(r, 1 / 120, out=out)
+    out += 1 / 24
     for coefficient in (1 / 6, 0.5, 1.0, 1.0):
-        polynomial *= r
-        polynomial += coefficient
+        out *= r
+        out += coefficient
     k += const.EXP_OFFSET
-    polynomial *= _EXP_TABLE.take(k.astype(np.intp))
-    return polynomial
+    out *= _EXP_TABLE.take(k.astype(np.intp))
