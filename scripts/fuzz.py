@@ -14,6 +14,7 @@ import json
 import math
 import os
 import random
+import shlex
 import struct
 import sys
 import tempfile
@@ -272,6 +273,8 @@ def main() -> None:
     parser.add_argument("--found", type=Path, help="folder for new inputs and crashes (temporary)")
     parser.add_argument("--merge", action="store_true", help="add to the seeds what was found")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (a new one)")
+    # When merging, libFuzzer calls the program again and gives it options of its own.
+    parser.add_argument("--inner", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args()
     try:
         import atheris  # noqa: F401
@@ -326,10 +329,10 @@ def fuzz(options: argparse.Namespace, folder: Path) -> None:
         return mutated if len(mutated) <= length else mutate_bytes(data)[:length]
 
     folders = (options.corpus, options.found) if options.merge else (options.found, options.corpus)
-    arguments = [
-        sys.argv[0],
+    again = [sys.executable, __file__, options.target, f"--found={options.found}", "--inner"]
+    arguments = options.inner or [
         *map(str, folders),
-        f"-merge={int(options.merge)}",
+        f"-set_cover_merge={int(options.merge)}",
         f"-artifact_prefix={options.found}{os.sep}",
         f"-runs={options.runs}",
         f"-max_total_time={options.seconds}",
@@ -339,7 +342,7 @@ def fuzz(options: argparse.Namespace, folder: Path) -> None:
         f"-seed={options.seed}",
         "-print_final_stats=1",
     ]
-    atheris.Setup(arguments, try_one, custom_mutator=mutate)
+    atheris.Setup([shlex.join(again), *arguments], try_one, custom_mutator=mutate)
     atheris.Fuzz()
 
 
