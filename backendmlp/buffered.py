@@ -21,7 +21,7 @@ from backendmlp.step import Step, Stepper
 
 Array = Any
 
-_RING = 4
+_RING, _RING_BYTES = 4, 1 << 21
 
 
 def stepper(arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array) -> Stepper:
@@ -43,8 +43,9 @@ class Workspace:
         self.n = n
         self._order: Literal["C", "F"] = "C" if dtype == "float32" else "F"
         self._gathered = np.empty((n, features), kind)
-        # In turn: memory that the other cores' caches have let go of is written faster.
-        self._ring = cycle([np.empty((n, features), dtype) for _ in range(_RING)])
+        # In turn, while that is small: memory that other cores' caches let go of is written faster.
+        ring = max(1, min(_RING, _RING_BYTES // (n * features * np.dtype(dtype).itemsize)))
+        self._ring = cycle([np.empty((n, features), dtype) for _ in range(ring)])
         self.x = next(self._ring)
         # The place of row i and class c in flat memory is i * row + c * column.
         row, self._column = (classes, 1) if self._order == "C" else (1, n)
