@@ -3,7 +3,7 @@
     python scripts/endurance.py kills               100 trainings killed by SIGKILL and resumed
     python scripts/endurance.py together            20 trainings at once
     python scripts/endurance.py soak                1000 epochs: memory and time stay flat
-    python scripts/endurance.py larger-than-memory  data of five times a memory limit
+    python scripts/endurance.py larger-than-memory  data of three times a memory limit
 
 They start real processes, ``backendmlp train`` on a part of the embedded sample.  psutil is needed.
 """
@@ -127,7 +127,7 @@ def soak(epochs: int, images: int) -> None:
 
 @cli.command()
 @click.option("--images", default=1_600_000, show_default=True, help="784 bytes each.")
-@click.option("--limit", default=256, show_default=True, help="MiB of memory.")
+@click.option("--limit", default=400, show_default=True, help="MiB of memory.")
 def larger_than_memory(images: int, limit: int) -> None:
     """Train on a map of a file larger than the memory limit, and on the same data in memory."""
     began = time.monotonic()
