@@ -279,7 +279,7 @@ def main() -> None:
     try:
         import atheris  # noqa: F401
     except ImportError:
-        sys.exit("fuzz.py needs atheris: pip install atheris (Linux or macOS, Python 3.11 to 3.13)")
+        sys.exit("fuzz.py needs atheris: pip install atheris")
     options.corpus = options.corpus or ROOT / "tests" / "corpus" / options.target
     options.found = options.found or Path(tempfile.mkdtemp(prefix=f"found-{options.target}-"))
     options.found.mkdir(parents=True, exist_ok=True)
