@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_METADATA_LIMIT = 2**24  # bytes of texts, profiles and whatever else Pillow holds in memory
+_METADATA_LIMIT = 2**22  # bytes of texts, profiles and whatever else Pillow holds in memory
 _PIXEL_LIMIT = 16  # bytes: twice the largest pixel, since bad compression makes them grow
 
 
