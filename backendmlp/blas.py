@@ -1,95 +1,67 @@
-"""``C -= A.T @ B`` in one call of the BLAS that NumPy brought along.
-
-NumPy multiplies into memory of its own; BLAS can also add to what is there.  That spares a pass
-over the gradient and, worse with several threads, its way from one core's cache to another's.
-Where NumPy's BLAS is not the one its wheels bring, or does not answer as expected, two calls of
-NumPy do the same.
-"""
+"""The OpenBLAS that NumPy's wheels bring along: its products, and how many threads it takes."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
 
-import numpy as np
-
-Subtract = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
-
-_ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # of CBLAS
-_LETTERS = {"float32": ("s", ctypes.c_float), "float64": ("d", ctypes.c_double)}
+_PRODUCTS = {"float32": "scipy_cblas_sgemm64_", "float64": "scipy_cblas_dgemm64_"}
+_GET_THREADS, _SET_THREADS = (
+    f"scipy_openblas_{verb}_num_threads64_" for verb in ("get", "set")
+)
 
 
-def subtract_product(shape: tuple[int, int], dtype: str) -> Subtract:
-    """A function of ``c`` (m, n), ``a`` (k, m) and ``b`` (k, n) that takes ``a.T @ b`` off ``c``.
+class OpenBLAS:
+    """``library`` with the names that NumPy's wheels give its functions; AttributeError else."""
 
-    ``shape`` is that of ``c``; ``a`` and ``c`` are C-contiguous, ``b`` in C's or Fortran's order;
-    all are of ``dtype``.
-    """
-    gemm = _gemm(dtype)
-    if gemm is None:
-        return _InTwoCalls(np.empty(shape, dtype))
-    return gemm
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._products = {dtype: getattr(library, name) for dtype, name in _PRODUCTS.items()}
+        self._get_threads = getattr(library, _GET_THREADS)
+        self._set_threads = getattr(library, _SET_THREADS)
+        self._lock, self._users, self._before = threading.Lock(), 0, 0
 
+    @property
+    def threads(self) -> int:
+        """How many threads a product may take, for whoever asks outside :meth:`single_threaded`."""
+        with self._lock:
+            return self._before if self._users else int(self._get_threads())
 
-class _InTwoCalls:
-    def __init__(self, memory: np.ndarray) -> None:
-        self._memory = memory
+    def address(self, dtype: str) -> int:
+        """The address of ``cblas_?gemm`` for ``dtype``, with 64-bit integers."""
+        address = ctypes.cast(self._products[dtype], ctypes.c_void_p).value
+        assert address is not None
+        return address
 
-    def __call__(self, c: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-        np.matmul(a.T, b, out=self._memory)
-        np.subtract(c, self._memory, out=c)
-
-
-@lru_cache(maxsize=2)
-def _gemm(dtype: str) -> Subtract | None:
-    """NumPy's own gemm, None if there is none or it fails a small trial."""
-    letter, real = _LETTERS[dtype]
-    try:
-        function = getattr(_library(), f"scipy_cblas_{letter}gemm64_")
-    except (AttributeError, LookupError, OSError):
-        return None
-    integer, pointer = ctypes.c_int64, ctypes.c_void_p
-    function.argtypes = [
-        *[ctypes.c_int] * 3,
-        *[integer] * 3,
-        *[real, pointer, integer, pointer, integer],
-        *[real, pointer, integer],
-    ]
-    function.restype = None
-
-    def subtract(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-        (k, m), n = a.shape, b.shape[1]
-        b_as_it_lies = (_PLAIN, n) if b.flags.c_contiguous else (_TRANSPOSED, k)
-        at_a, at_b, at_c = (array.ctypes.data for array in (a, b, c))
-        function(
-            *(_ROW_MAJOR, _TRANSPOSED, b_as_it_lies[0], m, n, k),
-            *(-1.0, at_a, m, at_b, b_as_it_lies[1]),
-            *(1.0, at_c, n),
-        )
-
-    return subtract if _passes(subtract, dtype) else None
+    @contextmanager
+    def single_threaded(self) -> Iterator[None]:
+        """Products take one thread each; several may be in here at a time."""
+        with self._lock:
+            if not self._users:
+                self._before = int(self._get_threads())
+                self._set_threads(1)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._set_threads(self._before)
 
 
-def _library() -> Any:
-    """The OpenBLAS in NumPy's wheel; another library's would have threads of its own."""
+@lru_cache(maxsize=1)
+def openblas() -> OpenBLAS | None:
+    """NumPy's own OpenBLAS; None where it multiplies with another library."""
     from threadpoolctl import threadpool_info
 
-    loaded = (entry["filepath"] for entry in threadpool_info() if entry["user_api"] == "blas")
-    return ctypes.CDLL(next((path for path in loaded if "numpy" in path), None) or _missing())
-
-
-def _missing() -> str:
-    raise LookupError("NumPy has no BLAS of its own")
-
-
-def _passes(subtract: Subtract, dtype: str) -> bool:
-    a, b = np.arange(6, dtype=dtype).reshape(3, 2), np.arange(12, dtype=dtype).reshape(3, 4)
-    for order in ("C", "F"):
-        c = np.ones((2, 4), dtype)
-        expected = c - a.T @ b
-        subtract(c, a, np.array(b, order=order))  # type: ignore[call-overload]
-        if not np.array_equal(c, expected):
-            return False
-    return True
+    for entry in threadpool_info():
+        # Another package may have brought one too, with threads of its own.
+        if entry["user_api"] == "blas" and "numpy" in entry["filepath"]:
+            try:
+                return OpenBLAS(ctypes.CDLL(entry["filepath"]))
+            except (AttributeError, OSError):
+                continue
+    return None

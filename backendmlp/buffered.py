@@ -15,9 +15,8 @@ import numpy as np
 
 from backendmlp import model
 from backendmlp.arithmetic import Arithmetic
-from backendmlp.blas import subtract_product
 from backendmlp.model import Parameters
-from backendmlp.step import Step, Stepper
+from backendmlp.step import BatchByBatch, Step, Stepper
 
 Array = Any
 
@@ -73,7 +72,7 @@ class Workspace:
         return np.empty((self.n, width), dtype, self._order)
 
 
-class Buffered:
+class Buffered(BatchByBatch):
     """What both steps share: one workspace for each size of batch, of which there are two."""
 
     def __init__(self, arithmetic: Arithmetic, parameters: Parameters, rate: float) -> None:
@@ -104,9 +103,9 @@ class NativeStep(Buffered):
     ) -> None:
         super().__init__(arithmetic, parameters, rate)
         self._unit = self.W1.dtype.type(1.0 / levels)
-        self._subtract_product = subtract_product(self.W1.shape, arithmetic.dtype)
+        self.W1_change = np.empty_like(self.W1)
 
-    def advance(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
+    def _step(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
         w = self._workspace(len(index), images.dtype)
         w.gather(images, labels, index)
         np.matmul(w.x, self.W1, out=w.hidden)
@@ -129,5 +128,6 @@ class NativeStep(Buffered):
         self.b2 -= w.ones @ w.d2
         self.W2 -= self.W2_change
         w.d1 *= self._unit
-        self._subtract_product(self.W1, w.x, w.d1)
+        np.matmul(w.x.T, w.d1, out=self.W1_change)
+        self.W1 -= self.W1_change
         return totals, picked

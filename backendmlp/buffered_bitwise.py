@@ -57,7 +57,7 @@ class BitwiseStep(Buffered):
     def parameters(self) -> Parameters:
         return Parameters(self.W1 * const.GRID, self.b1.copy(), self.W2.copy(), self.b2.copy())
 
-    def advance(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
+    def _step(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
         if not self._bound <= self._limit:  # also where it is NaN
             self._bound = float(np.max(np.abs(self.W1)))
         if not self._bound <= self._limit:
@@ -76,7 +76,7 @@ class BitwiseStep(Buffered):
 
     def _defined(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
         step = Step(self.arithmetic, self.parameters, self.rate)
-        result = step.advance(images, labels, index)
+        result = step.advance(images, labels, index, len(index))
         self._load(step.parameters)
         return result
 

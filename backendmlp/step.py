@@ -1,11 +1,12 @@
-"""One step of gradient descent: as the model defines it, or a faster one with the same bits.
+"""Steps of gradient descent: as the model defines them, or faster ones with the same bits.
 
-A step owns the parameters while it runs.  :class:`Step` is the definition, on any backend;
-where the backend's operations write into given memory, :mod:`backendmlp.buffered` replaces it.
+A step owns the parameters while it runs.  :class:`Step` is the definition, on any backend; where
+arrays are NumPy's, :mod:`backendmlp.compiled` or :mod:`backendmlp.buffered` replaces it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from backendmlp import model
@@ -22,15 +23,33 @@ class Stepper(Protocol):
     @property
     def parameters(self) -> Parameters: ...
 
-    def advance(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
-        """Descend on the rows ``index`` (n,) of ``images`` (N, F) and ``labels`` (N,).
+    def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
+        """Descend on the rows ``order`` (n,) of ``images`` (N, F) and ``labels`` (N,).
 
-        Returns the softmax totals and the picked logits, (n,) each, of before the step: what
+        A step for each ``size`` of them, the last perhaps shorter.  Returns the softmax totals and
+        the picked logits, (n,) each, of before each step: what
         :func:`backendmlp.model.cross_entropy` takes.  Nothing is fetched from the device.
         """
 
 
-class Step:
+class BatchByBatch(ABC):
+    """A :class:`Stepper` that is told what to do with one batch."""
+
+    def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
+        count = order.shape[0]
+        batches = (order[start : min(start + size, count)] for start in range(0, count, size))
+        totals, picked = zip(*(self._step(images, labels, index) for index in batches), strict=True)
+        if len(totals) == 1:
+            return totals[0], picked[0]
+        xp = namespace(order)
+        return xp.concat(totals), xp.concat(picked)
+
+    @abstractmethod
+    def _step(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
+        """One step on the rows ``index``: its totals and picked logits."""
+
+
+class Step(BatchByBatch):
     """The definition: gather, forward, gradients, descend; each a pure function."""
 
     def __init__(self, arithmetic: Arithmetic, parameters: Parameters, rate: float) -> None:
@@ -38,7 +57,7 @@ class Step:
         self.parameters = parameters
         self.rate = rate
 
-    def advance(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
+    def _step(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
         xp = namespace(images)
         x, y = xp.take(images, index, axis=0), xp.take(labels, index, axis=0)
         f = model.forward(self.arithmetic, self.parameters, x)
@@ -52,7 +71,8 @@ def stepper(
 ) -> Stepper:
     """The fastest step there is for this backend, arithmetic and kind of input."""
     if backend.buffered:
-        from backendmlp import buffered
+        from backendmlp import buffered, compiled
 
-        return buffered.stepper(arithmetic, parameters, rate, images)
+        given = arithmetic, parameters, rate, images
+        return compiled.stepper(*given) or buffered.stepper(*given)
     return Step(arithmetic, parameters, rate)

@@ -85,12 +85,10 @@ class Trainer:
     def advance(self, batches: int) -> bool:
         """Go through up to ``batches`` more mini-batches; whether the epoch is through."""
         size = self.config.batch_size
-        for _ in range(batches):
-            if self.position == self.count:
-                break
-            stop = min(self.position + size, self.count)
-            index = self._indices[self.position : stop]
-            totals, picked = self._stepper.advance(self.images, self.labels, index)
+        stop = min(self.position + batches * size, self.count)
+        if stop > self.position:
+            order = self._indices[self.position : stop]
+            totals, picked = self._stepper.advance(self.images, self.labels, order, size)
             self._totals.append(totals)
             self._picked.append(picked)
             self.position = stop

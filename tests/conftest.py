@@ -1,18 +1,20 @@
 """Every backend that can run here, and small real data, for all tests.
 
-``BACKENDMLP_REQUIRE=cupy,torch`` turns the skips of these backends into failures: a machine that
-has a GPU must not pass by leaving the GPU out.
+``BACKENDMLP_REQUIRE=cupy,torch,compiled`` turns the skips of these backends, or of the compiled
+steps, into failures: a machine that has a GPU must not pass by leaving the GPU out.
 """
 
 from __future__ import annotations
 
 import os
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
 import backendmlp
+from backendmlp import buffered, compiled
 from backendmlp.backend import Backend
 
 PLACES = {
@@ -40,9 +42,24 @@ def open_or_skip(place: str) -> Backend:
 
 
 def pytest_sessionstart() -> None:
-    unknown = REQUIRED - set(PLACES)
-    if unknown:
-        raise pytest.UsageError(f"BACKENDMLP_REQUIRE names {unknown}; known are {list(PLACES)}")
+    known = [*PLACES, "compiled"]
+    if REQUIRED - set(known):
+        raise pytest.UsageError(f"BACKENDMLP_REQUIRE is {sorted(REQUIRED)}; known are {known}")
+
+
+@pytest.fixture(scope="session")
+def steps() -> ModuleType:
+    """:mod:`backendmlp.compiled`, where its steps can run."""
+    if not compiled.available():
+        reason = "no compiled steps: no C compiler at installation, or not NumPy's own OpenBLAS"
+        pytest.fail(reason) if "compiled" in REQUIRED else pytest.skip(reason)
+    return compiled
+
+
+@pytest.fixture(scope="session", params=["buffered", "compiled"])
+def faster(request: pytest.FixtureRequest) -> ModuleType:
+    """Both replacements for the definition of a step, on NumPy."""
+    return buffered if request.param == "buffered" else request.getfixturevalue("steps")
 
 
 @pytest.fixture(params=PLACES)

@@ -24,7 +24,7 @@ def train_and_evaluate(arithmetic, wrap, unwrap, images, labels) -> list[np.ndar
     x, y = wrap(images), wrap(labels.astype(np.int64))
     step = Step(arithmetic, p, RATE)
     for index in (np.arange(40), np.arange(40, 70)):
-        totals, picked = step.advance(x, y, wrap(index))
+        totals, picked = step.advance(x, y, wrap(index), len(index))
     losses = model.cross_entropy(arithmetic, totals, picked)
     mean = model.mean(arithmetic, losses)
     loss, shares = evaluation.score(arithmetic, step.parameters, x, y)

@@ -1,4 +1,4 @@
-"""The fast bitwise step has the bits of the definition, where it applies and where it gives up."""
+"""The faster bitwise steps have the bits of the definition, where it applies and where it gives up."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import backendmlp
 from backendmlp import model
 from backendmlp.arithmetic.bitwise import Bitwise
 from backendmlp.backend import to_numpy
-from backendmlp.buffered import stepper as buffered_stepper
-from backendmlp.buffered_bitwise import BitwiseStep
 from backendmlp.step import Step, stepper
 
 BITWISE = Bitwise()
@@ -43,17 +41,18 @@ def trace(step, backend, images, labels, batches: list[np.ndarray]) -> list:
     found = []
     with np.errstate(all="ignore"):  # learning rates that diverge are part of the test
         for index in batches:
-            returned = step.advance(x, y, backend.asarray(index, "int64"))
+            returned = step.advance(x, y, backend.asarray(index, "int64"), max(1, len(index)))
             left = step.parameters.as_dict().values()
             found.append([exact.bits(to_numpy(value)) for value in (*returned, *left)])
     return found
 
 
-def assert_same_steps(seed, features, hidden, classes, batch, rate, scale) -> None:
+def assert_same_steps(faster, seed, features, hidden, classes, batch, rate, scale) -> None:
     images, labels, start = problem(seed, features, hidden, classes, 100)
     order = np.random.default_rng(seed).permutation(100)
     batches = [order[:batch], order[-batch:], order[: batch // 2 + 1], order[1 : batch + 1]]
-    steps = [make(BITWISE, settled(NUMPY, start, scale), rate) for make in (Step, BitwiseStep)]
+    p = settled(NUMPY, start, scale)
+    steps = [Step(BITWISE, p, rate), faster.stepper(BITWISE, p, rate, images)]
     expected, found = (trace(step, NUMPY, images, labels, batches) for step in steps)
     for number, (one, two) in enumerate(zip(found, expected, strict=True)):
         names = ("totals", "picked", "W1", "b1", "W2", "b2")
@@ -71,38 +70,39 @@ def assert_same_steps(seed, features, hidden, classes, batch, rate, scale) -> No
     rate=st.integers(-6, 12).map(lambda power: 10.0**power) | st.floats(1e-6, 10.0),
     scale=st.sampled_from([1.0, 1.0, 100.0, 2.0**23, 2.0**40, 1e-8, 0.0]),
 )
-def test_the_bits_are_those_of_the_definition(**drawn):
-    assert_same_steps(**drawn)
+def test_the_bits_are_those_of_the_definition(faster, **drawn):
+    assert_same_steps(faster, **drawn)
 
 
 @pytest.mark.parametrize("scale", [2.0**100, 2.0**440, 2.0**600, 2.0**980])
-def test_also_far_beyond_all_limits(scale):
-    assert_same_steps(3, 20, 10, 5, 16, 0.1, scale)
+def test_also_far_beyond_all_limits(faster, scale):
+    assert_same_steps(faster, 3, 20, 10, 5, 16, 0.1, scale)
 
 
 @pytest.mark.parametrize("rate", [1e100, 1e200, 1e300])
-def test_also_where_one_step_leads_far_beyond_all_limits(rate):
-    assert_same_steps(3, 20, 10, 5, 16, rate, 1.0)
+def test_also_where_one_step_leads_far_beyond_all_limits(faster, rate):
+    assert_same_steps(faster, 3, 20, 10, 5, 16, rate, 1.0)
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**30, 2.0**980])
-def test_parameters_come_back_as_they_went_in(scale):
-    p = settled(NUMPY, problem(3, 20, 10, 5, 1)[2], scale)
-    kept = BitwiseStep(BITWISE, p, 0.1).parameters
+def test_parameters_come_back_as_they_went_in(faster, scale):
+    images, _, start = problem(3, 20, 40, 5, 1)
+    p = settled(NUMPY, start, scale)
+    kept = faster.stepper(BITWISE, p, 0.1, images).parameters
     for name, value in p.as_dict().items():
         assert exact.bits(getattr(kept, name)) == exact.bits(value), name
 
 
-def test_also_at_784_pixels():
-    assert_same_steps(3, 784, 100, 10, 64, 0.1, 1.0)
-    assert_same_steps(3, 784, 30, 10, 64, 3.0, 60.0)  # at the limit of 64, and over it
+def test_also_at_784_pixels(faster):
+    assert_same_steps(faster, 3, 784, 100, 10, 64, 0.1, 1.0)
+    assert_same_steps(faster, 3, 784, 30, 10, 64, 3.0, 60.0)  # at the limit of 64, and over it
 
 
 @pytest.mark.parametrize(("scale", "defined"), [(1.0, 0), (2.0**23, 4)])
-def test_the_definition_steps_in_exactly_where_a_weight_exceeds_the_limit(scale, defined):
+def test_the_definition_steps_in_exactly_where_a_weight_exceeds_the_limit(faster, scale, defined):
     """At 784 pixels weights of up to 64 pass; the test's claim to cover both paths rests here."""
     images, labels, start = problem(1, 784, 10, 10, 100)
-    step = BitwiseStep(BITWISE, settled(NUMPY, start, scale), 0.1)
+    step = faster.stepper(BITWISE, settled(NUMPY, start, scale), 0.1, images)
     with mock.patch.object(step, "_defined", wraps=step._defined) as counted:
         trace(step, NUMPY, images, labels, [np.arange(20)] * 4)
     assert counted.call_count == defined
@@ -111,11 +111,9 @@ def test_the_definition_steps_in_exactly_where_a_weight_exceeds_the_limit(scale,
 def test_every_backend_takes_the_same_steps(backend):
     images, labels, start = problem(5, 30, 12, 4, 80)
     batches = [np.arange(40), np.arange(40, 80), np.arange(7)]
-    expected = trace(
-        BitwiseStep(BITWISE, settled(NUMPY, start), 0.3), NUMPY, images, labels, batches
-    )
+    expected = trace(Step(BITWISE, settled(NUMPY, start), 0.3), NUMPY, images, labels, batches)
     step = stepper(backend, BITWISE, settled(backend, start), 0.3, backend.asarray(images))
-    assert type(step) is (BitwiseStep if backend.buffered else Step)
+    assert (type(step) is Step) is not backend.buffered
     assert trace(step, backend, images, labels, batches) == expected
 
 
@@ -129,8 +127,7 @@ def test_every_backend_takes_the_same_steps_on_float_images(other, scale):
         for at in (NUMPY, other)
     )
     assert found == expected
-    made = buffered_stepper(BITWISE, settled(NUMPY, start), 0.1, images)
-    assert type(made) is Step
+    assert type(stepper(NUMPY, BITWISE, settled(NUMPY, start), 0.1, images)) is Step
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it(backend):

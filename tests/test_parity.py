@@ -10,8 +10,7 @@ import backendmlp
 from backendmlp import model
 from backendmlp.arithmetic import choose
 from backendmlp.backend import of, to_numpy
-from backendmlp.buffered import NativeStep
-from backendmlp.step import Step, stepper
+from backendmlp.step import Step
 
 DTYPES = ["float32", "float64"]
 NUMPY = backendmlp.select("numpy")
@@ -70,7 +69,7 @@ def test_gradients_and_one_step(other, dtype, small):
         x, y = at.asarray(small["images"]), at.asarray(small["labels"], "int64")
         change = model.gradients(native, p, x, y, model.forward(native, p, x))
         step = Step(native, p, RATE)
-        step.advance(x, y, at.asarray(np.arange(64)[::-1].copy()))
+        step.advance(x, y, at.asarray(np.arange(64)[::-1].copy()), 64)
         return as_numpy(change), as_numpy(step.parameters)
 
     (gradients, after), (expected_gradients, expected_after) = results(other), results(NUMPY)
@@ -107,20 +106,20 @@ def test_whole_runs(other, dtype, small):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["uint8", "float"])
 @pytest.mark.parametrize("batch", [1, 44, 300])
-def test_buffered_steps_do_what_the_definition_does(dtype, kind, batch, small):
+def test_faster_steps_do_what_the_definition_does(faster, dtype, kind, batch, small):
     native = choose("native", dtype)
     images = small["images"] if kind == "uint8" else small["images"].astype(dtype) / 255
     labels = small["labels"].astype(np.int64)
     defined = Step(native, parameters(NUMPY, native), RATE)
-    buffered = stepper(NUMPY, native, parameters(NUMPY, native), RATE, images)
-    assert type(buffered) is NativeStep
+    fast = faster.stepper(native, parameters(NUMPY, native), RATE, images)
+    assert type(fast) is not Step
     for start in range(3):
         index = (np.arange(batch) * 7 + start) % 300
-        expected, found = (step.advance(images, labels, index) for step in (defined, buffered))
+        expected, found = (step.advance(images, labels, index, batch) for step in (defined, fast))
         for one, two in zip(found, expected, strict=True):
             assert_close(one, two, dtype, "gradients")
     expected = as_numpy(defined.parameters)
-    for name, value in as_numpy(buffered.parameters).items():
+    for name, value in as_numpy(fast.parameters).items():
         assert_close(value, expected[name], dtype, "step")
 
 

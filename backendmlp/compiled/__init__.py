@@ -1,0 +1,207 @@
+"""The steps of :mod:`backendmlp.buffered` as one compiled function, for NumPy's arrays.
+
+A replacement for :class:`backendmlp.step.Step`, where a C compiler was at hand when the package was
+installed and NumPy multiplies with the OpenBLAS of its wheels: every thread owns some of the hidden
+units and passes through many batches at once, meeting the others once a batch (twice in bitwise
+numerics).  The products remain OpenBLAS's, called with one thread each.  In bitwise numerics the
+bits are those of the definition.  ``BACKENDMLP_COMPILED=0`` in the environment leaves it out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from backendmlp import model
+from backendmlp.arithmetic import Arithmetic
+from backendmlp.arithmetic import constants as const
+from backendmlp.arithmetic.bitwise import product_bits
+from backendmlp.blas import openblas
+from backendmlp.model import Parameters
+from backendmlp.step import Step, Stepper
+
+Array = Any
+
+_FEWEST_UNITS = 12  # of a thread: with fewer, products so narrow are slow
+_PAGE = 4096
+_POINTERS = ("images", "labels", "order")
+_COUNTS = ("count", "batch", "pixels", "features", "hidden", "classes", "threads")
+_MEMORY = ("W1", "b1", "W2", "b2", "totals", "picked", "gemm", "workspace")
+_REALS = ("rate", "levels")
+_BITWISE = ("grid", "limit", "exp_inverse", "exp_high", "exp_low", "exp_lowest", "exp_offset")
+
+
+class _Job(ctypes.Structure):
+    """``struct job`` of job.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in _POINTERS),
+        *((name, ctypes.c_int64) for name in _COUNTS),
+        *((name, ctypes.c_void_p) for name in _MEMORY),
+        *((name, ctypes.c_double) for name in _REALS + _BITWISE),
+        ("exp_table", ctypes.c_void_p),
+        ("done", ctypes.c_int64),
+    )
+
+
+def stepper(
+    arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
+) -> Stepper | None:
+    """The compiled step for ``arithmetic`` and this kind of images; None where there is none."""
+    kinds = ("uint8",) if arithmetic.name == "bitwise" else ("uint8", arithmetic.dtype)
+    if not available() or str(images.dtype) not in kinds or not images.flags.c_contiguous:
+        return None
+    make = CompiledBitwiseStep if arithmetic.name == "bitwise" else CompiledStep
+    return make(arithmetic, parameters, rate, model.levels(images))
+
+
+def available() -> bool:
+    """Whether compiled steps can run here."""
+    return _library() is not None and openblas() is not None
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL | None:
+    """What ``step.c`` was compiled to, None where it was not or is not wanted."""
+    found = importlib.util.find_spec("backendmlp.compiled._step")
+    if os.environ.get("BACKENDMLP_COMPILED") == "0" or found is None or found.origin is None:
+        return None
+    try:
+        return ctypes.CDLL(found.origin)
+    except OSError:  # built for another machine
+        return None
+
+
+class CompiledStep:
+    """Native numerics, float32 or float64; ``levels`` is the value that stands for 1.0."""
+
+    def __init__(
+        self,
+        arithmetic: Arithmetic,
+        parameters: Parameters,
+        rate: float,
+        levels: float,
+    ) -> None:
+        blas = openblas()
+        assert blas is not None
+        self.arithmetic, self.rate, self._blas = arithmetic, rate, blas
+        features, hidden, classes = parameters.shape
+        threads = min(blas.threads, max(1, hidden // _FEWEST_UNITS))
+        self._job = _Job(
+            features=features, hidden=hidden, classes=classes, threads=threads, rate=rate,
+            levels=levels, gemm=blas.address(arithmetic.dtype),
+        )  # fmt: skip
+        self._bounds = [hidden * thread // threads for thread in range(threads + 1)]
+        self._workspace = np.empty(0, np.uint8)
+        self._load(parameters)
+
+    @property
+    def threads(self) -> int:
+        """Among how many threads the hidden units are divided."""
+        return self._job.threads
+
+    @property
+    def parameters(self) -> Parameters:
+        return Parameters(self._whole_W1(), self.b1.copy(), self.W2.copy(), self.b2.copy())
+
+    def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
+        totals, picked = (np.empty(len(order), self.arithmetic.dtype) for _ in range(2))
+        self._run(images, labels, order, size, totals, picked)
+        return totals, picked
+
+    def _run(
+        self, images: Array, labels: Array, order: Array, size: int, totals: Array, picked: Array
+    ) -> int:
+        """Steps on ``order`` by batches of ``size``; returns how many images they went through."""
+        job = self._job
+        labels, order = (np.ascontiguousarray(x, np.int64) for x in (labels, order))
+        if images.shape != (len(labels), job.features) or not 0 <= order.min() <= order.max() < len(
+            labels
+        ):
+            raise IndexError("images, labels and their order do not fit each other")
+        job.images, job.labels, job.order = (x.ctypes.data for x in (images, labels, order))
+        job.totals, job.picked = totals.ctypes.data, picked.ctypes.data
+        job.count, job.batch, job.pixels = len(order), size, images.dtype == np.uint8
+        kind = "bitwise" if self.arithmetic.name == "bitwise" else f"native_{self.arithmetic.dtype}"
+        self._make_room(kind)
+        with self._blas.single_threaded():
+            if getattr(_library(), f"steps_{kind}")(ctypes.byref(job)):
+                raise MemoryError("no threads could be started for the steps of a training")
+        return job.done
+
+    def _make_room(self, kind: str) -> None:
+        """A workspace that is large enough and begins with a page."""
+        measure = getattr(_library(), f"workspace_{kind}")
+        measure.restype = ctypes.c_int64
+        needed = measure(ctypes.byref(self._job)) + _PAGE
+        if len(self._workspace) < needed:
+            self._workspace = np.empty(needed, np.uint8)
+            self._job.workspace = -(-self._workspace.ctypes.data // _PAGE) * _PAGE
+
+    def _load(self, parameters: Parameters) -> None:
+        """Take copies of ``parameters``; each thread's part of W1 lies in one piece."""
+        W1, self.b1, self.W2, self.b2 = (np.array(v) for v in parameters.as_dict().values())
+        parts = zip(self._bounds[:-1], self._bounds[1:], strict=True)
+        self.W1 = np.concatenate([W1[:, start:stop].reshape(-1) for start, stop in parts])
+        for name in ("W1", "b1", "W2", "b2"):
+            setattr(self._job, name, getattr(self, name).ctypes.data)
+
+    def _whole_W1(self) -> Array:
+        features = self._job.features
+        parts = np.split(self.W1, [features * bound for bound in self._bounds[1:-1]])
+        return np.concatenate([part.reshape(features, -1) for part in parts], axis=1)
+
+
+class CompiledBitwiseStep(CompiledStep):
+    """Bitwise numerics on pixels; W1 is held in units of its grid, as whole numbers.
+
+    Where a weight leaves the range in which that is exact, the definition does the step.
+    """
+
+    def __init__(self, arithmetic: Arithmetic, *others: Any) -> None:
+        super().__init__(arithmetic, *others)
+        job = self._job
+        job.grid = const.GRID
+        # 2**bits in units: the definition's rounding to that many bits is then the identity.
+        job.limit = 2.0 ** product_bits(job.features, beside_pixels=True)[1]
+        job.exp_inverse, job.exp_high, job.exp_low, job.exp_lowest, job.exp_offset = (
+            const.EXP_INVERSE, const.EXP_HIGH, const.EXP_LOW, const.EXP_LOWEST, const.EXP_OFFSET,
+        )  # fmt: skip
+        job.exp_table = _exp_table().ctypes.data
+
+    @property
+    def parameters(self) -> Parameters:
+        p = super().parameters
+        return Parameters(p.W1 * const.GRID, p.b1, p.W2, p.b2)
+
+    def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
+        totals, picked = (np.empty(len(order)) for _ in range(2))
+        start = 0
+        while start < len(order):
+            rest = slice(start, None)
+            start += self._run(images, labels, order[rest], size, totals[rest], picked[rest])
+            if start < len(order):
+                batch = slice(start, start + size)
+                totals[batch], picked[batch] = self._defined(images, labels, order[batch], size)
+                start += size
+        return totals, picked
+
+    def _defined(self, *batch: Any) -> tuple[Array, Array]:
+        step = Step(self.arithmetic, self.parameters, self.rate)
+        result = step.advance(*batch)
+        self._load(step.parameters)
+        return result
+
+    def _load(self, parameters: Parameters) -> None:
+        p = parameters
+        super()._load(Parameters(p.W1 * (1.0 / const.GRID), p.b1, p.W2, p.b2))
+
+
+@lru_cache(maxsize=1)
+def _exp_table() -> Array:
+    return const.exp_table()

@@ -1,0 +1,444 @@
+/* The bitwise step on pixels: the bits of backendmlp/step.py, sooner.
+ *
+ * W1 is held in units of its grid, as whole numbers.  Rounding a line to `bits` bits below the
+ * power of two at or above its largest entry adds and subtracts 1.5 * 2**52 times the grid of the
+ * line; the definition scales the line to one, rounds, and scales back, which is the same since
+ * powers of two are exact.  Sums of such numbers are exact: their order, and that one thread adds
+ * up a part of them, cannot matter.  No product and sum may be contracted into one operation.
+ *
+ * Where a weight is too large for all this, the step is left to the definition: `domain` says so
+ * before anything has been changed.
+ */
+
+#define ROUND 0x1.8p52
+#define SMALLEST 0x1p-450 /* the powers of two by which the definition scales: to 2**450 */
+#define LARGEST 0x1p100   /* of biases and output weights here: far from the other end */
+#define EXACT 0x1p51      /* below it adding and subtracting ROUND rounds to the nearest */
+
+struct share {
+    struct job *job;
+    int64_t first, units;
+    double *W1, *b1, *W2, *b2;
+    double *x, *gradient, *hidden, *rounded, *delta;
+    double *shifted, *d2, *small, *W2_rounded, *W2_change;
+    double *by_unit, *by_class, *by_row, *spare;
+    double bound; /* at least the largest |W1| of these units */
+};
+
+struct report {
+    _Alignas(LINE) int fit; /* whether the thread's own weights allow this step */
+};
+
+struct shared {
+    struct job *job;
+    struct team team;
+    struct report *reports; /* (threads,) */
+    double *tops;           /* (threads, rows): the largest hidden value of each row */
+    double *part;           /* (threads, rows, classes): each thread's part of the logits */
+};
+
+static uintptr_t lay_out(const struct job *job, int64_t thread, struct share *own,
+                         struct shared *shared)
+{
+    uintptr_t cursor = (uintptr_t)job->workspace;
+    int64_t rows = smaller(job->batch, job->count), classes = job->classes;
+    const size_t size = sizeof(double);
+    shared->reports = claim(&cursor, job->threads, sizeof(struct report));
+    shared->tops = claim(&cursor, job->threads * rows, size);
+    shared->part = claim(&cursor, job->threads * rows * classes, size);
+    for (int64_t t = 0; t < job->threads; t++) {
+        int64_t units = first_unit(job, t + 1) - first_unit(job, t);
+        struct share found = {
+            .first = first_unit(job, t), .units = units,
+            .x = claim(&cursor, smaller(rows, CHUNK) * job->features, size),
+            .gradient = claim(&cursor, job->features * units, size),
+            .hidden = claim(&cursor, rows * units, size),
+            .rounded = claim(&cursor, rows * units, size),
+            .delta = claim(&cursor, rows * units, size),
+            .shifted = claim(&cursor, rows * classes, size),
+            .d2 = claim(&cursor, rows * classes, size),
+            .small = claim(&cursor, rows * classes, size),
+            .W2_rounded = claim(&cursor, units * classes, size),
+            .W2_change = claim(&cursor, units * classes, size),
+            .b2 = claim(&cursor, classes, size),
+            .by_unit = claim(&cursor, units, size),
+            .by_class = claim(&cursor, classes, size),
+            .by_row = claim(&cursor, rows, size),
+            .spare = claim(&cursor, units + classes, size),
+        };
+        if (t == thread)
+            *own = found;
+    }
+    return cursor;
+}
+
+/* Bits of an addend of an exact sum, and of both factors of an exact product: as bitwise.py. */
+INLINE int sum_bits(int64_t terms)
+{
+    int length = 0;
+    for (int64_t left = terms - 1; left > 0; left >>= 1)
+        length++;
+    return 53 - length < 51 ? 53 - length : 51;
+}
+
+INLINE int left_bits(int64_t terms)
+{
+    return sum_bits(terms) - sum_bits(terms) / 2;
+}
+
+INLINE int right_bits(int64_t terms)
+{
+    return sum_bits(terms) / 2;
+}
+
+/* What rounds a line whose largest entry is `top` (0 to 2**450) to `bits` bits. */
+INLINE double rounder(double top, int bits)
+{
+    uint64_t power;
+    top = top > SMALLEST ? top : SMALLEST;
+    memcpy(&power, &top, sizeof power);
+    power = (power + 0x000FFFFFFFFFFFFF) & 0x7FF0000000000000; /* up, unless it is one */
+    memcpy(&top, &power, sizeof top);
+    return top * ldexp(ROUND, -bits);
+}
+
+INLINE double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+/* The largest |x| of each of `n` rows. */
+INLINE void tops_of_rows(const double *restrict x, int64_t n, int64_t width, double *restrict tops)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double lane[4] = {0.0, 0.0, 0.0, 0.0};
+        const double *row = x + i * width;
+        int64_t j = 0;
+        for (; j + 4 <= width; j += 4)
+            for (int l = 0; l < 4; l++)
+                lane[l] = larger(fabs(row[j + l]), lane[l]);
+        for (; j < width; j++)
+            lane[0] = larger(fabs(row[j]), lane[0]);
+        tops[i] = larger(larger(lane[0], lane[1]), larger(lane[2], lane[3]));
+    }
+}
+
+/* The largest |x| of each of `width` columns. */
+INLINE void tops_of_columns(const double *restrict x, int64_t n, int64_t width,
+                            double *restrict tops)
+{
+    for (int64_t j = 0; j < width; j++)
+        tops[j] = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < width; j++)
+            tops[j] = larger(fabs(x[i * width + j]), tops[j]);
+}
+
+INLINE double top_of(const double *x, int64_t count)
+{
+    double top;
+    tops_of_rows(x, 1, count, &top);
+    return top;
+}
+
+/* Each row, or each column, rounded relative to its entry of `tops`, which ends as the rounders. */
+INLINE void round_rows(const double *restrict x, int64_t n, int64_t width, double *restrict tops,
+                       int bits, double *restrict to)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double offset = rounder(tops[i], bits);
+        for (int64_t j = 0; j < width; j++)
+            to[i * width + j] = (x[i * width + j] + offset) - offset;
+    }
+}
+
+INLINE void round_columns(const double *x, int64_t n, int64_t width, double *restrict tops,
+                          int bits, double *to)
+{
+    for (int64_t j = 0; j < width; j++)
+        tops[j] = rounder(tops[j], bits);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < width; j++)
+            to[i * width + j] = (x[i * width + j] + tops[j]) - tops[j];
+}
+
+/* `parameter` less `change` on the grid. */
+INLINE void update(double *restrict parameter, const double *restrict change, int64_t count,
+                   double grid)
+{
+    double offset = ROUND * grid;
+    for (int64_t i = 0; i < count; i++)
+        parameter[i] -= (change[i] + offset) - offset;
+}
+
+INLINE void sums_of_columns(const double *restrict x, int64_t n, int64_t width,
+                            double *restrict sums)
+{
+    for (int64_t j = 0; j < width; j++)
+        sums[j] = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < width; j++)
+            sums[j] += x[i * width + j];
+}
+
+/* Whether a step's own numbers stay in range, seen from this thread's biases and weights. */
+CLONED static int fits(struct share *own)
+{
+    const struct job *job = own->job;
+    if (!(own->bound <= job->limit)) {
+        own->bound = 0.0;
+        for (int64_t i = 0; i < job->features * own->units; i++)
+            if (!(fabs(own->W1[i]) <= own->bound))
+                own->bound = fabs(own->W1[i]); /* a NaN stays */
+    }
+    int fit = own->bound <= job->limit;
+    for (int64_t i = 0; i < own->units; i++)
+        fit &= fabs(own->b1[i]) <= LARGEST;
+    for (int64_t i = 0; i < job->classes; i++)
+        fit &= fabs(own->b2[i]) <= LARGEST;
+    double top = 0.0;
+    for (int64_t i = 0; i < own->units * job->classes; i++) {
+        fit &= fabs(own->W2[i]) <= LARGEST;
+        top = larger(fabs(own->W2[i]), top);
+    }
+    /* |d2| <= rate / n; a rounding at most doubles a factor, and so a row's largest delta. */
+    return fit && job->rate * top * (double)job->classes * 8.0 < EXACT * job->grid;
+}
+
+/* The hidden units' values and each row's largest of them. */
+CLONED static void hidden_values(struct share *own, int64_t start, int64_t n, double *tops)
+{
+    const struct job *job = own->job;
+    int64_t units = own->units;
+    gemm_float64 *gemm = (gemm_float64 *)job->gemm;
+    double forward = job->grid * (1.0 / job->levels);
+    for (int64_t at = 0; at < n; at += CHUNK) {
+        int64_t rows = smaller(n - at, CHUNK);
+        gather_float64(job, job->order + start + at, rows, own->x);
+        gemm(ROW_MAJOR, PLAIN, PLAIN, rows, units, job->features, 1.0, own->x, job->features,
+             own->W1, units, 0.0, own->hidden + at * units, units);
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < units; j++) {
+            double z = own->hidden[i * units + j] * forward;
+            z += own->b1[j];
+            own->hidden[i * units + j] = z > 0.0 ? z : 0.0;
+        }
+    tops_of_rows(own->hidden, n, units, tops);
+}
+
+/* This thread's part of the logits, once every thread has its hidden values. */
+CLONED static void logits(struct share *own, const struct shared *shared, int64_t n, double *part)
+{
+    const struct job *job = own->job;
+    int64_t units = own->units, classes = job->classes;
+    gemm_float64 *gemm = (gemm_float64 *)job->gemm;
+    memcpy(own->by_row, shared->tops, (size_t)n * sizeof(double));
+    for (int64_t t = 1; t < job->threads; t++)
+        for (int64_t i = 0; i < n; i++)
+            own->by_row[i] = larger(shared->tops[t * n + i], own->by_row[i]);
+    round_rows(own->hidden, n, units, own->by_row, left_bits(job->hidden), own->rounded);
+    tops_of_columns(job->W2, job->hidden, classes, own->by_class);
+    round_columns(own->W2, units, classes, own->by_class, right_bits(job->hidden),
+                  own->W2_rounded);
+    gemm(ROW_MAJOR, PLAIN, PLAIN, n, classes, units, 1.0, own->rounded, units, own->W2_rounded,
+         classes, 0.0, part, classes);
+}
+
+/* exp(x) for x <= 0: as Bitwise.exp. */
+CLONED static void exponentials(const struct job *job, const double *restrict x, int64_t count,
+                                double *restrict result)
+{
+    for (int64_t i = 0; i < count; i++) {
+        double t = x[i] >= job->exp_lowest ? x[i] : 0.0;
+        double k = t * job->exp_inverse;
+        k = (k + ROUND) - ROUND;
+        double high = k * job->exp_high, low = k * job->exp_low;
+        double r = (t - high) - low;
+        double p = r * (1.0 / 120);
+        p += 1.0 / 24;
+        p *= r;
+        p += 1.0 / 6;
+        p *= r;
+        p += 0.5;
+        p *= r;
+        p += 1.0;
+        p *= r;
+        p += 1.0;
+        p *= job->exp_table[(int64_t)(k + job->exp_offset)];
+        result[i] = x[i] >= job->exp_lowest ? p : 0.0;
+    }
+}
+
+/* Softmax less one-hot, times the rate, in d2; the totals and the picked logits where they go. */
+CLONED static void softmax(struct share *own, const double *part, int64_t start, int64_t n,
+                           int keep)
+{
+    const struct job *job = own->job;
+    int64_t classes = job->classes, size = n * classes;
+    double *restrict z = own->shifted, *restrict d2 = own->d2, rate = job->rate / (double)n;
+    double offset = ldexp(ROUND, -sum_bits(classes));
+    memcpy(z, part, (size_t)size * sizeof(double));
+    for (int64_t t = 1; t < job->threads; t++)
+        for (int64_t i = 0; i < size; i++)
+            z[i] += part[t * size + i];
+    for (int64_t i = 0; i < n; i++) {
+        double *row = z + i * classes, top = row[0] + own->b2[0];
+        for (int64_t c = 0; c < classes; c++) {
+            row[c] += own->b2[c];
+            top = larger(row[c], top);
+        }
+        for (int64_t c = 0; c < classes; c++)
+            row[c] -= top;
+    }
+    exponentials(job, z, size, d2);
+    for (int64_t i = 0; i < n; i++) {
+        double *row = d2 + i * classes, total = 0.0;
+        int64_t label = job->labels[job->order[start + i]];
+        for (int64_t c = 0; c < classes; c++)
+            total += (row[c] + offset) - offset;
+        double share = 1.0 / total;
+        for (int64_t c = 0; c < classes; c++)
+            row[c] *= share;
+        int known = 0 <= label && label < classes; /* another is no class, as in the definition */
+        if (known)
+            row[label] -= 1.0;
+        for (int64_t c = 0; c < classes; c++)
+            row[c] *= rate;
+        if (keep) {
+            ((double *)job->totals)[start + i] = total;
+            ((double *)job->picked)[start + i] = known ? z[i * classes + label] : 0.0;
+        }
+    }
+}
+
+/* The hidden units' deltas, in units of the grid, and each unit's largest. */
+CLONED static void deltas(struct share *own, int64_t n)
+{
+    const struct job *job = own->job;
+    int64_t units = own->units, classes = job->classes;
+    gemm_float64 *gemm = (gemm_float64 *)job->gemm;
+    double backward = 1.0 / job->grid * (1.0 / job->levels);
+    double *restrict delta = own->delta, *restrict tops = own->by_unit;
+    tops_of_rows(own->d2, n, classes, own->by_row);
+    round_rows(own->d2, n, classes, own->by_row, left_bits(classes), own->small);
+    tops_of_rows(own->W2, units, classes, own->by_unit);
+    round_rows(own->W2, units, classes, own->by_unit, right_bits(classes), own->W2_rounded);
+    gemm(ROW_MAJOR, PLAIN, TRANSPOSED, n, units, classes, 1.0, own->small, classes,
+         own->W2_rounded, classes, 0.0, delta, units);
+    for (int64_t j = 0; j < units; j++)
+        tops[j] = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < units; j++) {
+            double value = own->hidden[i * units + j] > 0.0 ? delta[i * units + j] : 0.0;
+            value *= backward;
+            delta[i * units + j] = value;
+            tops[j] = larger(fabs(value), tops[j]);
+        }
+    double top = top_of(tops, units);
+    round_columns(delta, n, units, tops, sum_bits(n) - 8, delta);
+    /* What a weight can change by: the sum over the rows of the largest pixel times a delta, and
+     * what rounding to at least 14 bits can add to it. */
+    own->bound += top * job->levels * (double)n * (1.0 + 0x1p-10) + 1.0;
+}
+
+CLONED static void descend_output(struct share *own, int64_t n)
+{
+    const struct job *job = own->job;
+    int64_t units = own->units, classes = job->classes;
+    gemm_float64 *gemm = (gemm_float64 *)job->gemm;
+    tops_of_columns(own->hidden, n, units, own->by_unit);
+    round_columns(own->hidden, n, units, own->by_unit, left_bits(n), own->hidden);
+    tops_of_columns(own->d2, n, classes, own->by_class);
+    round_columns(own->d2, n, classes, own->by_class, right_bits(n), own->d2);
+    gemm(ROW_MAJOR, TRANSPOSED, PLAIN, units, classes, n, 1.0, own->hidden, units, own->d2,
+         classes, 0.0, own->W2_change, classes);
+    update(own->W2, own->W2_change, units * classes, job->grid);
+    sums_of_columns(own->d2, n, classes, own->spare);
+    update(own->b2, own->spare, classes, job->grid);
+}
+
+CLONED static void descend_hidden(struct share *own, int64_t start, int64_t n)
+{
+    const struct job *job = own->job;
+    int64_t features = job->features, units = own->units;
+    gemm_float64 *gemm = (gemm_float64 *)job->gemm;
+    double scale = job->levels * job->grid;
+    sums_of_columns(own->delta, n, units, own->spare);
+    for (int64_t j = 0; j < units; j++)
+        own->spare[j] *= scale;
+    update(own->b1, own->spare, units, job->grid);
+    int64_t last = (n - 1) / CHUNK * CHUNK;
+    for (int64_t at = last; at >= 0; at -= CHUNK) { /* the last chunk is still there */
+        int64_t rows = smaller(n - at, CHUNK), width = at > 0 ? features : BLOCK;
+        if (at != last)
+            gather_float64(job, job->order + start + at, rows, own->x);
+        for (int64_t f = 0; f < features; f += width) {
+            int64_t block = smaller(features - f, width);
+            double *gradient = last > 0 ? own->gradient + f * units : own->gradient;
+            gemm(ROW_MAJOR, TRANSPOSED, PLAIN, block, units, rows, 1.0, own->x + f, features,
+                 own->delta + at * units, units, at == last ? 0.0 : 1.0, gradient, units);
+            if (at == 0) /* while it is in the nearest cache */
+                update(own->W1 + f * units, gradient, block * units, 1.0);
+        }
+    }
+}
+
+/* Each thread's number, the rows' and so on are as in native.h; here two waits a step. */
+static void bitwise_work(void *context, int64_t thread)
+{
+    struct shared *shared = context, ignored;
+    struct job *job = shared->job;
+    struct share own;
+    lay_out(job, thread, &own, &ignored);
+    own.job = job;
+    own.bound = INFINITY;
+    own.W1 = (double *)job->W1 + job->features * own.first;
+    own.b1 = (double *)job->b1 + own.first;
+    own.W2 = (double *)job->W2 + own.first * job->classes;
+    memcpy(own.b2, job->b2, (size_t)job->classes * sizeof(double)); /* each its own, all alike */
+    int64_t start = 0;
+    for (; start < job->count; start += job->batch) {
+        int64_t n = smaller(job->batch, job->count - start);
+        shared->reports[thread].fit = fits(&own);
+        hidden_values(&own, start, n, shared->tops + thread * n);
+        meet(&shared->team);
+        int fit = 1;
+        for (int64_t t = 0; t < job->threads; t++)
+            fit &= shared->reports[t].fit;
+        if (!fit)
+            break;
+        logits(&own, shared, n, shared->part + thread * n * job->classes);
+        meet(&shared->team);
+        softmax(&own, shared->part, start, n, thread == 0);
+        deltas(&own, n);
+        descend_output(&own, n);
+        descend_hidden(&own, start, n);
+    }
+    meet(&shared->team); /* nobody reads the common b2 any more */
+    if (thread == 0) {
+        memcpy(job->b2, own.b2, (size_t)job->classes * sizeof(double));
+        job->done = smaller(start, job->count);
+    }
+}
+
+int steps_bitwise(struct job *job)
+{
+    struct shared shared = {
+        .job = job, .team = {.size = job->threads, .work = bitwise_work},
+    };
+    struct share ignored;
+    shared.team.context = &shared;
+    lay_out(job, -1, &ignored, &shared);
+    job->done = 0;
+    return run_team(&shared.team);
+}
+
+int64_t workspace_bitwise(const struct job *job)
+{
+    struct job sized = *job;
+    struct share ignored;
+    struct shared shared;
+    sized.workspace = NULL;
+    return (int64_t)lay_out(&sized, -1, &ignored, &shared);
+}

@@ -1,0 +1,84 @@
+/* What a step is given, where its memory lies, and how a batch's images are fetched. */
+
+#ifndef BACKENDMLP_JOB_H
+#define BACKENDMLP_JOB_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "team.h"
+
+#ifdef __FAST_MATH__
+#error "bits depend on IEEE 754 as written: compile without -ffast-math"
+#endif
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
+#error "bits depend on each operation being rounded to its own type"
+#endif
+
+/* Compiled for several generations of processors where the linker can choose among them. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__)
+#define CLONED __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define CLONED
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+enum { CHUNK = 128 }; /* rows whose images are real numbers at one time: they stay in a cache */
+enum { BLOCK = 256 }; /* features whose change is taken off the weights at one time: likewise */
+enum { AHEAD = 4 };   /* rows between asking memory for an image and reading it */
+enum { LINE = 64 };   /* bytes of a cache line */
+
+/* The same fields in the same order as in __init__.py. */
+struct job {
+    const void *images;    /* (N, features): uint8, or of the step's own type */
+    const int64_t *labels; /* (N,) */
+    const int64_t *order;  /* (count,): the rows to visit, `batch` of them in a step */
+    int64_t count, batch, pixels;
+    int64_t features, hidden, classes, threads;
+    void *W1; /* for each thread its own units' weights, (features, units) */
+    void *b1, *W2, *b2;
+    void *totals, *picked; /* (count,): softmax totals and picked logits of before each step */
+    void *gemm;
+    void *workspace;
+    double rate, levels; /* `levels`: the value that stands for 1.0 in an image */
+    /* of bitwise numerics */
+    double grid, limit, exp_inverse, exp_high, exp_low, exp_lowest, exp_offset;
+    const double *exp_table;
+    int64_t done; /* out: the images that were visited */
+};
+
+/* A thread's share of the hidden units. */
+INLINE int64_t first_unit(const struct job *job, int64_t thread)
+{
+    return job->hidden * thread / job->threads;
+}
+
+INLINE int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The next `count` entries of `size` bytes of a workspace, from a new cache line on. */
+INLINE void *claim(uintptr_t *cursor, int64_t count, size_t size)
+{
+    uintptr_t found = *cursor;
+    *cursor += ((uintptr_t)count * size + LINE - 1) / LINE * LINE + LINE;
+    return (void *)found;
+}
+
+/* Ask memory for an image that will be read soon. */
+INLINE void expect(const char *image, int64_t bytes)
+{
+#if defined(__GNUC__)
+    for (int64_t at = 0; at < bytes; at += LINE)
+        __builtin_prefetch(image + at);
+#else
+    (void)image, (void)bytes;
+#endif
+}
+
+enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 }; /* of CBLAS */
+
+#endif

@@ -1,0 +1,210 @@
+/* A step in native numerics, for the type REAL: see backendmlp/step.py for what it computes. */
+
+struct NAMED(share) {
+    struct job *job;
+    int64_t first, units;
+    REAL *W1, *b1, *W2, *b2;
+    REAL *x, *hidden, *delta, *d2, *scratch;
+};
+
+struct NAMED(shared) {
+    struct job *job;
+    struct team team;
+    REAL *part[2]; /* each thread's part of the logits; in turn, so that one wait a step is enough */
+};
+
+/* Divides the workspace; returns its end.  With a workspace at NULL, its size. */
+static uintptr_t NAMED(lay_out)(struct job *job, int64_t thread, struct NAMED(share) *own,
+                            struct NAMED(shared) *shared)
+{
+    uintptr_t cursor = (uintptr_t)job->workspace;
+    int64_t rows = smaller(job->batch, job->count);
+    for (int i = 0; i < 2; i++)
+        shared->part[i] = claim(&cursor, job->threads * rows * job->classes, sizeof(REAL));
+    for (int64_t t = 0; t < job->threads; t++) {
+        int64_t units = first_unit(job, t + 1) - first_unit(job, t);
+        struct NAMED(share) found = {
+            .job = job, .first = first_unit(job, t), .units = units,
+            .x = claim(&cursor, smaller(rows, CHUNK) * job->features, sizeof(REAL)),
+            .hidden = claim(&cursor, rows * units, sizeof(REAL)),
+            .delta = claim(&cursor, rows * units, sizeof(REAL)),
+            .d2 = claim(&cursor, rows * job->classes, sizeof(REAL)),
+            .scratch = claim(&cursor, units + job->classes, sizeof(REAL)),
+            .b2 = claim(&cursor, job->classes, sizeof(REAL)),
+        };
+        if (t == thread)
+            *own = found;
+    }
+    return cursor;
+}
+
+/* Rows `rows` (n,) of the images as real numbers in `x` (n, features). */
+CLONED static void NAMED(gather)(const struct job *job, const int64_t *rows, int64_t n, REAL *x)
+{
+    int64_t width = job->features, size = job->pixels ? 1 : (int64_t)sizeof(REAL);
+    int64_t left = job->order + job->count - rows;
+    const char *images = job->images;
+    for (int64_t i = 0; i < n; i++) {
+        if (i + AHEAD < left)
+            expect(images + rows[i + AHEAD] * width * size, width * size);
+        const char *image = images + rows[i] * width * size;
+        if (job->pixels)
+            for (int64_t j = 0; j < width; j++)
+                x[i * width + j] = (REAL)((const uint8_t *)image)[j];
+        else
+            memcpy(x + i * width, image, (size_t)(width * size));
+    }
+}
+
+/* x W1 + b1 and the ReLU, which lets a NaN through. */
+CLONED static void NAMED(relu)(REAL *restrict hidden, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        hidden[i] = hidden[i] <= 0 ? 0 : hidden[i];
+}
+
+CLONED static void NAMED(spread)(const REAL *restrict row, int64_t width, int64_t n,
+                                 REAL *restrict to)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < width; j++)
+            to[i * width + j] = row[j];
+}
+
+/* From logits (n, classes) in d2: totals and picked logits, and the scaled deltas in their place. */
+CLONED static void NAMED(softmax)(const struct NAMED(share) *own, const REAL *part, int64_t start,
+                                  int64_t n, int keep)
+{
+    const struct job *job = own->job;
+    int64_t classes = job->classes, size = n * classes;
+    REAL *restrict d2 = own->d2, scale = (REAL)(job->rate / (double)n);
+    for (int64_t i = 0; i < size; i++)
+        d2[i] = part[i];
+    for (int64_t t = 1; t < job->threads; t++)
+        for (int64_t i = 0; i < size; i++)
+            d2[i] += part[t * size + i];
+    for (int64_t i = 0; i < n; i++) {
+        REAL *row = d2 + i * classes, top = row[0] + own->b2[0], total = 0;
+        int64_t label = job->labels[job->order[start + i]];
+        for (int64_t c = 0; c < classes; c++) {
+            row[c] += own->b2[c];
+            top = row[c] > top ? row[c] : top;
+        }
+        int known = 0 <= label && label < classes; /* another is no class, as in the definition */
+        REAL picked = known ? row[label] - top : 0;
+        for (int64_t c = 0; c < classes; c++) {
+            row[c] = EXP(row[c] - top);
+            total += row[c];
+        }
+        REAL factor = scale / total;
+        for (int64_t c = 0; c < classes; c++)
+            row[c] *= factor;
+        if (known)
+            row[label] -= scale;
+        if (keep) {
+            ((REAL *)job->totals)[start + i] = total;
+            ((REAL *)job->picked)[start + i] = picked;
+        }
+    }
+}
+
+/* delta where the unit was active, else zero; `sums` (width,) of the columns. */
+CLONED static void NAMED(mask)(REAL *restrict delta, const REAL *restrict hidden, int64_t n,
+                               int64_t width, REAL *restrict sums)
+{
+    for (int64_t j = 0; j < width; j++)
+        sums[j] = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < width; j++) {
+            REAL value = hidden[i * width + j] > 0 ? delta[i * width + j] : 0;
+            delta[i * width + j] = value;
+            sums[j] += value;
+        }
+}
+
+CLONED static void NAMED(take_off)(REAL *restrict bias, const REAL *restrict change, int64_t n,
+                                   int64_t width)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < width; j++)
+            bias[j] -= change[i * width + j];
+}
+
+static void NAMED(batch)(struct NAMED(share) *own, struct NAMED(shared) *shared, int64_t thread,
+                         int64_t start, int64_t n, int turn)
+{
+    struct job *job = own->job;
+    int64_t features = job->features, units = own->units, classes = job->classes;
+    NAMED(gemm) *gemm = (NAMED(gemm) *)job->gemm;
+    REAL unit = (REAL)(1.0 / job->levels), *part = shared->part[turn];
+    int64_t last = (n - 1) / CHUNK * CHUNK;
+    for (int64_t at = 0; at < n; at += CHUNK) {
+        int64_t rows = smaller(n - at, CHUNK);
+        NAMED(gather)(job, job->order + start + at, rows, own->x);
+        NAMED(spread)(own->b1, units, rows, own->hidden + at * units);
+        gemm(ROW_MAJOR, PLAIN, PLAIN, rows, units, features, unit, own->x, features, own->W1,
+             units, 1, own->hidden + at * units, units);
+    }
+    NAMED(relu)(own->hidden, n * units);
+    gemm(ROW_MAJOR, PLAIN, PLAIN, n, classes, units, 1, own->hidden, units, own->W2, classes, 0,
+         part + thread * n * classes, classes);
+    meet(&shared->team);
+    NAMED(softmax)(own, part, start, n, thread == 0);
+    gemm(ROW_MAJOR, PLAIN, TRANSPOSED, n, units, classes, 1, own->d2, classes, own->W2, classes, 0,
+         own->delta, units);
+    gemm(ROW_MAJOR, TRANSPOSED, PLAIN, units, classes, n, -1, own->hidden, units, own->d2,
+         classes, 1, own->W2, classes);
+    NAMED(take_off)(own->b2, own->d2, n, classes);
+    NAMED(mask)(own->delta, own->hidden, n, units, own->scratch);
+    NAMED(take_off)(own->b1, own->scratch, 1, units);
+    for (int64_t at = last; at >= 0; at -= CHUNK) { /* the last chunk is still there */
+        int64_t rows = smaller(n - at, CHUNK);
+        if (at != last)
+            NAMED(gather)(job, job->order + start + at, rows, own->x);
+        gemm(ROW_MAJOR, TRANSPOSED, PLAIN, features, units, rows, -unit, own->x, features,
+             own->delta + at * units, units, 1, own->W1, units);
+    }
+}
+
+static void NAMED(work)(void *context, int64_t thread)
+{
+    struct NAMED(shared) *shared = context;
+    struct job *job = shared->job;
+    struct NAMED(share) own;
+    struct NAMED(shared) ignored;
+    NAMED(lay_out)(job, thread, &own, &ignored);
+    own.W1 = (REAL *)job->W1 + job->features * own.first;
+    own.b1 = (REAL *)job->b1 + own.first;
+    own.W2 = (REAL *)job->W2 + own.first * job->classes;
+    memcpy(own.b2, job->b2, (size_t)job->classes * sizeof(REAL)); /* each its own, all alike */
+    int turn = 0;
+    for (int64_t start = 0; start < job->count; start += job->batch, turn = !turn)
+        NAMED(batch)(&own, shared, thread, start, smaller(job->batch, job->count - start), turn);
+    if (thread == 0) {
+        meet(&shared->team); /* nobody reads b2 any more */
+        memcpy(job->b2, own.b2, (size_t)job->classes * sizeof(REAL));
+    } else
+        meet(&shared->team);
+}
+
+int NAMED(steps_native)(struct job *job)
+{
+    struct NAMED(shared) shared = {
+        .job = job, .team = {.size = job->threads, .work = NAMED(work)},
+    };
+    struct NAMED(share) ignored;
+    shared.team.context = &shared;
+    NAMED(lay_out)(job, -1, &ignored, &shared);
+    int failed = run_team(&shared.team);
+    job->done = failed ? 0 : job->count;
+    return failed;
+}
+
+int64_t NAMED(workspace_native)(const struct job *job)
+{
+    struct job sized = *job;
+    struct NAMED(share) ignored;
+    struct NAMED(shared) shared;
+    sized.workspace = NULL;
+    return (int64_t)NAMED(lay_out)(&sized, -1, &ignored, &shared);
+}

@@ -1,0 +1,22 @@
+/* The three steps, one shared library; the definitions are in backendmlp/step.py. */
+
+#define _GNU_SOURCE /* for the affinity of threads, which is Linux's own */
+#include "job.h"
+
+#define REAL float
+#define EXP expf
+#define NAMED(name) name##_float32
+typedef void NAMED(gemm)(int, int, int, int64_t, int64_t, int64_t, REAL, const REAL *, int64_t,
+                         const REAL *, int64_t, REAL, REAL *, int64_t);
+#include "native.h"
+#undef REAL
+#undef EXP
+#undef NAMED
+
+#define REAL double
+#define EXP exp
+#define NAMED(name) name##_float64
+typedef void NAMED(gemm)(int, int, int, int64_t, int64_t, int64_t, REAL, const REAL *, int64_t,
+                         const REAL *, int64_t, REAL, REAL *, int64_t);
+#include "native.h"
+#include "bitwise.h"

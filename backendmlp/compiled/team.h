@@ -1,0 +1,108 @@
+/* A team of threads that does one piece of work together and is gone afterwards. */
+
+#ifndef BACKENDMLP_TEAM_H
+#define BACKENDMLP_TEAM_H
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#define RELAX() __builtin_ia32_pause()
+#else
+#define RELAX() ((void)0)
+#endif
+
+/* Waits are short while every thread has a processor; where it has not, give ours away. */
+enum { SPINS = 2000 };
+
+struct team {
+    int64_t size;
+    _Atomic int64_t arrived;
+    _Atomic uint32_t generation;
+    _Atomic int start; /* 0: wait, 1: work, -1: there is no team, go home */
+    void (*work)(void *context, int64_t member);
+    void *context;
+};
+
+struct member {
+    struct team *team;
+    int64_t number;
+};
+
+/* Until everyone has come here; what was written before is then seen by all. */
+static void meet(struct team *team)
+{
+    uint32_t generation = atomic_load_explicit(&team->generation, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) + 1 == team->size) {
+        atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
+        atomic_fetch_add_explicit(&team->generation, 1, memory_order_release);
+        return;
+    }
+    for (int spins = 0;
+         atomic_load_explicit(&team->generation, memory_order_acquire) == generation; spins++) {
+        if (spins < SPINS)
+            RELAX();
+        else
+            sched_yield();
+    }
+}
+
+static void *join_in(void *argument)
+{
+    struct member *self = argument;
+    int start;
+    while ((start = atomic_load_explicit(&self->team->start, memory_order_acquire)) == 0)
+        sched_yield();
+    if (start > 0)
+        self->team->work(self->team->context, self->number);
+    return NULL;
+}
+
+/* Threads that begin elsewhere than on this processor: the system would often begin them here, and
+ * take longer to spread them than their work lasts. */
+static void elsewhere(pthread_attr_t *attributes)
+{
+#ifdef __linux__
+    cpu_set_t allowed;
+    int here = sched_getcpu();
+    if (here < 0 || pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed))
+        return;
+    CPU_CLR(here, &allowed);
+    if (CPU_COUNT(&allowed) > 0)
+        pthread_attr_setaffinity_np(attributes, sizeof allowed, &allowed);
+#else
+    (void)attributes;
+#endif
+}
+
+/* Runs team->work on team->size threads, this one among them; nonzero where none could be had. */
+static int run_team(struct team *team)
+{
+    int64_t others = team->size - 1, made = 0;
+    pthread_t *threads = malloc((size_t)(others + 1) * sizeof *threads);
+    struct member *members = malloc((size_t)(others + 1) * sizeof *members);
+    pthread_attr_t attributes;
+    int failed = threads == NULL || members == NULL || pthread_attr_init(&attributes);
+    if (!failed)
+        elsewhere(&attributes);
+    for (; !failed && made < others; made++) {
+        members[made] = (struct member){team, made + 1};
+        if (pthread_create(&threads[made], &attributes, join_in, &members[made])) {
+            failed = 1;
+            break;
+        }
+    }
+    atomic_store_explicit(&team->start, failed ? -1 : 1, memory_order_release);
+    if (!failed)
+        team->work(team->context, 0);
+    for (int64_t i = 0; i < made; i++)
+        pthread_join(threads[i], NULL);
+    free(members);
+    free(threads);
+    return failed;
+}
+
+#endif

@@ -1,0 +1,169 @@
+"""The compiled steps: any division among threads, long batches, and what they refuse."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import exact
+import numpy as np
+import pytest
+import threadpoolctl
+from tolerances import assert_close
+
+import backendmlp
+from backendmlp import buffered, model
+from backendmlp.arithmetic import Arithmetic, choose
+from backendmlp.blas import openblas
+from backendmlp.step import Step, stepper
+
+NUMPY = backendmlp.select("numpy")
+BITWISE = choose("bitwise")
+KINDS = [("bitwise", "float64"), ("native", "float32"), ("native", "float64")]
+
+
+@pytest.fixture(autouse=True)
+def compiled(steps):
+    return steps
+
+
+def problem(arithmetic: Arithmetic, hidden: int = 50, count: int = 700, features: int = 60):
+    rng = np.random.default_rng(hidden)
+    images = rng.integers(0, 256, (count, features), dtype=np.uint8)
+    start = model.he_normal(features, hidden, 10, seed=hidden)
+    parameters = model.settle(arithmetic, start)
+    return images, rng.integers(0, 10, count), parameters
+
+
+def after(step, images, labels, order, size) -> list[np.ndarray]:
+    return [*step.advance(images, labels, order, size), *step.parameters.as_dict().values()]
+
+
+@pytest.mark.parametrize(("numerics", "dtype"), KINDS)
+@pytest.mark.parametrize("hidden", [1, 3, 37, 96])
+@pytest.mark.parametrize("size", [1, 60, 128, 129, 300, 1000])
+def test_many_batches_at_once(compiled, numerics, dtype, hidden, size):
+    """Batches within and beyond what is converted at one time, with a short last one."""
+    arithmetic = choose(numerics, dtype)
+    images, labels, p = problem(arithmetic, hidden)
+    order = np.random.default_rng(0).permutation(700)[: min(700, 5 * size + size // 2 + 1)]
+    expected = after(Step(arithmetic, p, 0.1), images, labels, order, size)
+    found = after(compiled.stepper(arithmetic, p, 0.1, images), images, labels, order, size)
+    for one, two in zip(found, expected, strict=True):
+        if numerics == "bitwise":
+            assert exact.bits(one) == exact.bits(two)
+        else:
+            assert_close(one, two, dtype, "run")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_any_number_of_threads_gives_the_same_bits(compiled, threads):
+    images, labels, p = problem(BITWISE, hidden=100)
+    order = np.arange(700)
+    expected = after(Step(BITWISE, p, 0.1), images, labels, order, 64)
+    with threadpoolctl.threadpool_limits(threads, "blas"):
+        step = compiled.stepper(BITWISE, p, 0.1, images)
+        assert step.threads == threads
+        found = after(step, images, labels, order, 64)
+        assert openblas().threads == threads
+    assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
+
+
+def test_few_units_are_not_divided(compiled):
+    images, _, p = problem(BITWISE, hidden=15)
+    with threadpoolctl.threadpool_limits(4, "blas"):
+        assert compiled.stepper(BITWISE, p, 0.1, images).threads == 1
+
+
+def test_trainings_side_by_side(compiled):
+    images, labels, p = problem(BITWISE, hidden=100)
+    order = np.tile(np.arange(700), 5)
+    expected = exact.bits(after(Step(BITWISE, p, 0.1), images, labels, order, 64)[2])
+    found, before = [], openblas().threads
+
+    def train():
+        step = compiled.stepper(BITWISE, p, 0.1, images)
+        found.append(exact.bits(after(step, images, labels, order, 64)[2]))
+
+    threads = [threading.Thread(target=train) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 4
+    assert openblas().threads == before
+
+
+def test_a_label_that_is_no_class_is_none_as_in_the_definition(compiled):
+    images, labels, p = problem(BITWISE)
+    labels[::3], labels[1::3] = 10, -1
+    steps = Step(BITWISE, p, 0.1), compiled.stepper(BITWISE, p, 0.1, images)
+    expected, found = (after(step, images, labels, np.arange(100), 32) for step in steps)
+    assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
+
+
+@pytest.mark.parametrize("order", [[0, 700], [-1, 5]])
+def test_an_order_outside_the_images_is_refused(compiled, order):
+    images, labels, p = problem(BITWISE)
+    step = compiled.stepper(BITWISE, p, 0.1, images)
+    with pytest.raises(IndexError):
+        step.advance(images, labels, np.array(order), 2)
+
+
+def test_labels_and_order_may_be_strided_or_of_another_kind(compiled):
+    images, labels, p = problem(BITWISE)
+    order = np.arange(600)
+    expected = after(compiled.stepper(BITWISE, p, 0.1, images), images, labels, order, 64)
+    strided = np.stack([labels, labels + 1], axis=1).astype(np.int32)[:, 0]
+    backwards = order[::-1].copy().astype(np.uint16)[::-1]
+    step = compiled.stepper(BITWISE, p, 0.1, images)
+    found = after(step, images, strided, backwards, 64)
+    assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
+
+
+def test_images_that_do_not_lie_row_by_row_are_left_to_others(compiled):
+    images, _, p = problem(BITWISE)
+    assert compiled.stepper(BITWISE, p, 0.1, np.asfortranarray(images)) is None
+    native = choose("native", "float32")
+    assert compiled.stepper(native, p, 0.1, images.astype(np.float64)) is None
+    assert isinstance(stepper(NUMPY, native, p, 0.1, images.astype(np.float64)),
+                      buffered.NativeStep)  # fmt: skip
+
+
+@pytest.mark.parametrize(("dtype", "rate"), [("float32", 1e30), ("float64", 1e300)])
+def test_a_native_training_that_diverges_ends_in_nan_and_no_crash(compiled, dtype, rate):
+    native = choose("native", dtype)
+    images, labels, p = problem(native)
+    step = compiled.stepper(native, model.settle(native, p.as_dict()), rate, images)
+    totals, _ = step.advance(images, labels, np.arange(700), 64)
+    assert not np.isfinite(totals).all()
+
+
+def test_where_no_thread_can_be_had_it_is_said(compiled, monkeypatch):
+    images, labels, p = problem(BITWISE)
+    step = compiled.stepper(BITWISE, p, 0.1, images)
+    refusing = Refusing(compiled._library())
+    monkeypatch.setattr(compiled, "_library", lambda: refusing)
+    with pytest.raises(MemoryError, match="threads"):
+        step.advance(images, labels, np.arange(10), 5)
+
+
+class Refusing:
+    """The library, but that its steps say they found no threads."""
+
+    def __init__(self, library) -> None:
+        self.workspace_bitwise = library.workspace_bitwise
+
+    def steps_bitwise(self, job) -> int:
+        return 1
+
+
+def test_it_can_be_left_out():
+    code = "from backendmlp import compiled; print(compiled.available())"
+    package = Path(backendmlp.__file__).parents[1]
+    environment = {**os.environ, "BACKENDMLP_COMPILED": "0", "PYTHONPATH": str(package)}
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, env=environment, text=True) == "False\n"
