@@ -24,6 +24,19 @@ class Evaluation:
     accuracy: float
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What a network makes of N labelled images, on their device.
+
+    Softmax ``totals`` (N,) and ``picked`` logits (N,), of which :func:`model.cross_entropy` is
+    made, and ``probabilities`` (N, C).
+    """
+
+    totals: Array
+    picked: Array
+    probabilities: Array
+
+
 def probabilities(arithmetic: Arithmetic, p: Parameters, images: Array) -> Array:
     """Softmax probabilities, (N, C), of ``images`` (N, F)."""
     xp = namespace(images)
@@ -40,28 +53,27 @@ def classes(probabilities: Array) -> Array:
     return xp.min(xp.where(probabilities == largest, columns[None, :], last), axis=1)
 
 
-def score(
-    arithmetic: Arithmetic, p: Parameters, images: Array, labels: Array
-) -> tuple[Array, Array]:
-    """The mean cross-entropy, a 0-d array, and the probabilities (N, C), both on the device."""
+def score(arithmetic: Arithmetic, p: Parameters, images: Array, labels: Array) -> Scores:
+    """The scores of ``images`` (N, F) with ``labels`` (N,)."""
     xp = namespace(images)
     totals, own, shares = [], [], []
     for rows, f in _passes(arithmetic, p, images):
         totals.append(f.totals)
         own.append(model.picked(f, labels[rows]))
         shares.append(model.probabilities(f))
-    losses = model.cross_entropy(arithmetic, xp.concat(totals), xp.concat(own))
-    return model.mean(arithmetic, losses), xp.concat(shares)
+    return Scores(xp.concat(totals), xp.concat(own), xp.concat(shares))
 
 
-def evaluate(
-    arithmetic: Arithmetic, p: Parameters, images: Array, labels: Array
-) -> tuple[Evaluation, Array]:
-    """The evaluation on ``images`` (N, F) and ``labels`` (N,), and the probabilities (N, C)."""
-    xp = namespace(images)
-    loss, shares = score(arithmetic, p, images, labels)
-    right = xp.sum(xp.astype(classes(shares) == labels, xp.int64))
-    return Evaluation(float(loss), int(right) / images.shape[0]), shares
+def loss(arithmetic: Arithmetic, scores: Scores) -> Array:
+    """The mean cross-entropy, a 0-d array: it stays on its device."""
+    return model.mean(arithmetic, model.cross_entropy(arithmetic, scores.totals, scores.picked))
+
+
+def evaluate(arithmetic: Arithmetic, scores: Scores, labels: Array) -> Evaluation:
+    """The evaluation of images with ``scores`` and ``labels`` (N,)."""
+    xp = namespace(labels)
+    right = xp.sum(xp.astype(classes(scores.probabilities) == labels, xp.int64))
+    return Evaluation(float(loss(arithmetic, scores)), int(right) / labels.shape[0])
 
 
 def _passes(

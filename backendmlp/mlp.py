@@ -107,7 +107,8 @@ class MLP:
 
         def mean(at: Backend, p: Parameters, x: Array) -> Array:
             y = inputs.labels(at, labels, x.shape[0], p.shape[2])
-            return evaluation.score(self.config.arithmetic(), p, x, y)[0]
+            arithmetic = self.config.arithmetic()
+            return evaluation.loss(arithmetic, evaluation.score(arithmetic, p, x, y))
 
         return self._on_device(images, mean)
 
@@ -117,9 +118,10 @@ class MLP:
 
         def both(at: Backend, p: Parameters, x: Array) -> Array:
             y = inputs.labels(at, labels, x.shape[0], p.shape[2])
-            found, shares = evaluation.evaluate(self.config.arithmetic(), p, x, y)
-            result.append(found)
-            return shares
+            arithmetic = self.config.arithmetic()
+            scores = evaluation.score(arithmetic, p, x, y)
+            result.append(evaluation.evaluate(arithmetic, scores, y))
+            return scores.probabilities
 
         self._on_device(images, both)
         return result[0]

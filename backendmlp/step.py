@@ -9,9 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
-from backendmlp import model
+from backendmlp import evaluation, model
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.backend import Backend, namespace
+from backendmlp.evaluation import Scores
 from backendmlp.model import Parameters
 
 Array = Any
@@ -31,9 +32,15 @@ class Stepper(Protocol):
         :func:`backendmlp.model.cross_entropy` takes.  Nothing is fetched from the device.
         """
 
+    def score(self, images: Array, labels: Array) -> Scores:
+        """What the network as it stands makes of ``images`` (N, F) and ``labels`` (N,)."""
+
 
 class BatchByBatch(ABC):
     """A :class:`Stepper` that is told what to do with one batch."""
+
+    arithmetic: Arithmetic
+    parameters: Parameters
 
     def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
         count = order.shape[0]
@@ -43,6 +50,9 @@ class BatchByBatch(ABC):
             return totals[0], picked[0]
         xp = namespace(order)
         return xp.concat(totals), xp.concat(picked)
+
+    def score(self, images: Array, labels: Array) -> Scores:
+        return evaluation.score(self.arithmetic, self.parameters, images, labels)
 
     @abstractmethod
     def _step(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ from backendmlp import model, random
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config
 from backendmlp.errors import InputError
+from backendmlp.evaluation import Scores
 from backendmlp.model import Parameters
 from backendmlp.step import Stepper, stepper
 
@@ -93,6 +94,10 @@ class Trainer:
             self._picked.append(picked)
             self.position = stop
         return self.position == self.count
+
+    def score(self, images: Array, labels: Array) -> Scores:
+        """What the network as it stands makes of ``images`` (N, F) and ``labels`` (N,)."""
+        return self._stepper.score(images, labels)
 
     def finish_epoch(self) -> float:
         """Close the epoch and return its mean training loss, the first value fetched in it.

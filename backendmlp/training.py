@@ -83,9 +83,10 @@ def _record(
     weights = {k: to_numpy(v) for k, v in trainer.parameters.as_dict().items()}
     test_loss = accuracy = predictions = None
     if test is not None:
-        evaluation, probabilities = evaluate(trainer.arithmetic, trainer.parameters, *test)
+        scores = trainer.score(*test)
+        evaluation = evaluate(trainer.arithmetic, scores, test[1])
         test_loss, accuracy = evaluation.loss, evaluation.accuracy
-        predictions = predictions_digest(probabilities)
+        predictions = predictions_digest(scores.probabilities)
     return EpochRecord(
         trainer.epoch,  # finished epochs, so the number of this one counted from 1
         loss,

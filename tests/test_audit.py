@@ -27,9 +27,9 @@ def train_and_evaluate(arithmetic, wrap, unwrap, images, labels) -> list[np.ndar
         totals, picked = step.advance(x, y, wrap(index), len(index))
     losses = model.cross_entropy(arithmetic, totals, picked)
     mean = model.mean(arithmetic, losses)
-    loss, shares = evaluation.score(arithmetic, step.parameters, x, y)
-    classes = evaluation.classes(shares)
-    found = [*step.parameters.as_dict().values(), mean, loss, shares, classes]
+    scores = evaluation.score(arithmetic, step.parameters, x, y)
+    loss, shares = evaluation.loss(arithmetic, scores), scores.probabilities
+    found = [*step.parameters.as_dict().values(), mean, loss, shares, evaluation.classes(shares)]
     return [np.asarray(unwrap(value), np.float64) for value in found]
 
 

@@ -15,7 +15,7 @@ import threadpoolctl
 from tolerances import assert_close
 
 import backendmlp
-from backendmlp import buffered, model
+from backendmlp import buffered, evaluation, model
 from backendmlp.arithmetic import Arithmetic, choose
 from backendmlp.blas import openblas
 from backendmlp.step import Step, stepper
@@ -57,6 +57,48 @@ def test_many_batches_at_once(compiled, numerics, dtype, hidden, size):
             assert exact.bits(one) == exact.bits(two)
         else:
             assert_close(one, two, dtype, "run")
+
+
+@pytest.mark.parametrize(
+    ("numerics", "dtype", "scale"),
+    [*((*kind, 1.0) for kind in KINDS), *(("bitwise", "float64", 2.0**k) for k in (23, 600))],
+)
+def test_scores_are_those_of_the_definition_and_nothing_is_learned(
+    compiled, numerics, dtype, scale
+):
+    arithmetic = choose(numerics, dtype)
+    images, labels, p = problem(arithmetic)
+    p = model.settle(arithmetic, {name: value * scale for name, value in p.as_dict().items()})
+    step = compiled.stepper(arithmetic, p, 0.1, images)
+    with np.errstate(all="ignore"):
+        found = step.score(images, labels)
+        expected = evaluation.score(arithmetic, p, images, labels)
+    for name in ("totals", "picked", "probabilities"):
+        one, two = getattr(found, name), getattr(expected, name)
+        assert one.dtype == two.dtype
+        if numerics == "bitwise":
+            assert exact.bits(one) == exact.bits(two), name
+        else:
+            assert_close(one, two, dtype, "run")
+    for name, value in p.as_dict().items():
+        assert np.array_equal(getattr(step.parameters, name), value)
+
+
+def test_other_images_are_scored_too(compiled):
+    images, labels, p = problem(BITWISE)
+    step = compiled.stepper(BITWISE, p, 0.1, images)
+    expected = step.score(images, labels).probabilities
+    found = step.score(np.asfortranarray(images), labels).probabilities
+    assert exact.bits(found) == exact.bits(expected)
+    assert step.score(images / 255.0, labels).probabilities == pytest.approx(expected, abs=1e-6)
+
+
+def test_weights_in_another_order_of_memory_are_the_same_weights(compiled):
+    images, labels, p = problem(BITWISE)
+    other = model.Parameters(*map(np.asfortranarray, p.as_dict().values()))
+    steps = [compiled.stepper(BITWISE, given, 0.1, images) for given in (p, other)]
+    expected, found = (after(step, images, labels, np.arange(100), 32) for step in steps)
+    assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])

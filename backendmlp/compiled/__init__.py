@@ -17,21 +17,23 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp import model
+from backendmlp import evaluation, model
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.arithmetic import constants as const
 from backendmlp.arithmetic.bitwise import product_bits
 from backendmlp.blas import openblas
+from backendmlp.evaluation import Scores
 from backendmlp.model import Parameters
 from backendmlp.step import Step, Stepper
 
 Array = Any
 
 _FEWEST_UNITS = 12  # of a thread: with fewer, products so narrow are slow
+_SCORED = 256  # images in a pass that learns nothing
 _PAGE = 4096
 _POINTERS = ("images", "labels", "order")
 _COUNTS = ("count", "batch", "pixels", "features", "hidden", "classes", "threads")
-_MEMORY = ("W1", "b1", "W2", "b2", "totals", "picked", "gemm", "workspace")
+_MEMORY = ("W1", "b1", "W2", "b2", "totals", "picked", "probabilities", "gemm", "workspace")
 _REALS = ("rate", "levels")
 _BITWISE = ("grid", "limit", "exp_inverse", "exp_high", "exp_low", "exp_lowest", "exp_offset")
 
@@ -57,7 +59,7 @@ def stepper(
     if not available() or str(images.dtype) not in kinds or not images.flags.c_contiguous:
         return None
     make = CompiledBitwiseStep if arithmetic.name == "bitwise" else CompiledStep
-    return make(arithmetic, parameters, rate, model.levels(images))
+    return make(arithmetic, parameters, rate, images)
 
 
 def available() -> bool:
@@ -78,14 +80,10 @@ def _library() -> ctypes.CDLL | None:
 
 
 class CompiledStep:
-    """Native numerics, float32 or float64; ``levels`` is the value that stands for 1.0."""
+    """Native numerics, float32 or float64, on images of the kind of ``images``."""
 
     def __init__(
-        self,
-        arithmetic: Arithmetic,
-        parameters: Parameters,
-        rate: float,
-        levels: float,
+        self, arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
     ) -> None:
         blas = openblas()
         assert blas is not None
@@ -94,8 +92,9 @@ class CompiledStep:
         threads = min(blas.threads, max(1, hidden // _FEWEST_UNITS))
         self._job = _Job(
             features=features, hidden=hidden, classes=classes, threads=threads, rate=rate,
-            levels=levels, gemm=blas.address(arithmetic.dtype),
+            levels=model.levels(images), gemm=blas.address(arithmetic.dtype),
         )  # fmt: skip
+        self._kind = images.dtype
         self._bounds = [hidden * thread // threads for thread in range(threads + 1)]
         self._workspace = np.empty(0, np.uint8)
         self._load(parameters)
@@ -114,18 +113,38 @@ class CompiledStep:
         self._run(images, labels, order, size, totals, picked)
         return totals, picked
 
+    def score(self, images: Array, labels: Array) -> Scores:
+        count, classes = len(images), self._job.classes
+        if images.dtype == self._kind and images.flags.c_contiguous:
+            results = [np.empty(shape, self.arithmetic.dtype) for shape in (count, count)]
+            results.append(np.empty((count, classes), self.arithmetic.dtype))
+            if self._run(images, labels, np.arange(count), _SCORED, *results) == count:
+                return Scores(*results)
+        return evaluation.score(self.arithmetic, self.parameters, images, labels)
+
     def _run(
-        self, images: Array, labels: Array, order: Array, size: int, totals: Array, picked: Array
+        self,
+        images: Array,
+        labels: Array,
+        order: Array,
+        size: int,
+        totals: Array,
+        picked: Array,
+        probabilities: Array | None = None,
     ) -> int:
-        """Steps on ``order`` by batches of ``size``; returns how many images they went through."""
+        """Go through ``order`` by batches of ``size``; returns how many images were visited.
+
+        The results go into ``totals`` and ``picked``; where ``probabilities`` are wanted too,
+        nothing is learned.
+        """
         job = self._job
         labels, order = (np.ascontiguousarray(x, np.int64) for x in (labels, order))
-        if images.shape != (len(labels), job.features) or not 0 <= order.min() <= order.max() < len(
-            labels
-        ):
+        fit = images.shape == (len(labels), job.features) and images.dtype == self._kind
+        if not (fit and 0 <= order.min() and order.max() < len(labels)):
             raise IndexError("images, labels and their order do not fit each other")
-        job.images, job.labels, job.order = (x.ctypes.data for x in (images, labels, order))
-        job.totals, job.picked = totals.ctypes.data, picked.ctypes.data
+        job.images, job.labels, job.order = map(_address, (images, labels, order))
+        job.totals, job.picked = _address(totals), _address(picked)
+        job.probabilities = None if probabilities is None else _address(probabilities)
         job.count, job.batch, job.pixels = len(order), size, images.dtype == np.uint8
         kind = "bitwise" if self.arithmetic.name == "bitwise" else f"native_{self.arithmetic.dtype}"
         self._make_room(kind)
@@ -141,15 +160,16 @@ class CompiledStep:
         needed = measure(ctypes.byref(self._job)) + _PAGE
         if len(self._workspace) < needed:
             self._workspace = np.empty(needed, np.uint8)
-            self._job.workspace = -(-self._workspace.ctypes.data // _PAGE) * _PAGE
+            self._job.workspace = -(-_address(self._workspace) // _PAGE) * _PAGE
 
     def _load(self, parameters: Parameters) -> None:
         """Take copies of ``parameters``; each thread's part of W1 lies in one piece."""
-        W1, self.b1, self.W2, self.b2 = (np.array(v) for v in parameters.as_dict().values())
+        W1, *others = parameters.as_dict().values()
+        self.b1, self.W2, self.b2 = (np.array(value, order="C") for value in others)
         parts = zip(self._bounds[:-1], self._bounds[1:], strict=True)
         self.W1 = np.concatenate([W1[:, start:stop].reshape(-1) for start, stop in parts])
         for name in ("W1", "b1", "W2", "b2"):
-            setattr(self._job, name, getattr(self, name).ctypes.data)
+            setattr(self._job, name, _address(getattr(self, name)))
 
     def _whole_W1(self) -> Array:
         features = self._job.features
@@ -172,7 +192,7 @@ class CompiledBitwiseStep(CompiledStep):
         job.exp_inverse, job.exp_high, job.exp_low, job.exp_lowest, job.exp_offset = (
             const.EXP_INVERSE, const.EXP_HIGH, const.EXP_LOW, const.EXP_LOWEST, const.EXP_OFFSET,
         )  # fmt: skip
-        job.exp_table = _exp_table().ctypes.data
+        job.exp_table = _address(_exp_table())
 
     @property
     def parameters(self) -> Parameters:
@@ -200,6 +220,10 @@ class CompiledBitwiseStep(CompiledStep):
     def _load(self, parameters: Parameters) -> None:
         p = parameters
         super()._load(Parameters(p.W1 * (1.0 / const.GRID), p.b1, p.W2, p.b2))
+
+
+def _address(x: Array) -> int:
+    return x.ctypes.data
 
 
 @lru_cache(maxsize=1)

@@ -300,6 +300,9 @@ CLONED static void softmax(struct share *own, const double *part, int64_t start,
         double share = 1.0 / total;
         for (int64_t c = 0; c < classes; c++)
             row[c] *= share;
+        if (keep && job->probabilities != NULL)
+            memcpy((double *)job->probabilities + (start + i) * classes, row,
+                   (size_t)classes * sizeof(double));
         int known = 0 <= label && label < classes; /* another is no class, as in the definition */
         if (known)
             row[label] -= 1.0;
@@ -411,6 +414,8 @@ static void bitwise_work(void *context, int64_t thread)
         logits(&own, shared, n, shared->part + thread * n * job->classes);
         meet(&shared->team);
         softmax(&own, shared->part, start, n, thread == 0);
+        if (job->probabilities != NULL)
+            continue;
         deltas(&own, n);
         descend_output(&own, n);
         descend_hidden(&own, start, n);

@@ -40,6 +40,7 @@ struct job {
     void *W1; /* for each thread its own units' weights, (features, units) */
     void *b1, *W2, *b2;
     void *totals, *picked; /* (count,): softmax totals and picked logits of before each step */
+    void *probabilities;   /* (count, classes), or NULL; where they are wanted, nothing is learned */
     void *gemm;
     void *workspace;
     double rate, levels; /* `levels`: the value that stands for 1.0 in an image */

@@ -96,15 +96,18 @@ CLONED static void NAMED(softmax)(const struct NAMED(share) *own, const REAL *pa
             row[c] = EXP(row[c] - top);
             total += row[c];
         }
+        if (keep) {
+            ((REAL *)job->totals)[start + i] = total;
+            ((REAL *)job->picked)[start + i] = picked;
+        }
+        if (keep && job->probabilities != NULL)
+            for (int64_t c = 0; c < classes; c++)
+                ((REAL *)job->probabilities)[(start + i) * classes + c] = row[c] * (1 / total);
         REAL factor = scale / total;
         for (int64_t c = 0; c < classes; c++)
             row[c] *= factor;
         if (known)
             row[label] -= scale;
-        if (keep) {
-            ((REAL *)job->totals)[start + i] = total;
-            ((REAL *)job->picked)[start + i] = picked;
-        }
     }
 }
 
@@ -150,6 +153,8 @@ static void NAMED(batch)(struct NAMED(share) *own, struct NAMED(shared) *shared,
          part + thread * n * classes, classes);
     meet(&shared->team);
     NAMED(softmax)(own, part, start, n, thread == 0);
+    if (job->probabilities != NULL)
+        return;
     gemm(ROW_MAJOR, PLAIN, TRANSPOSED, n, units, classes, 1, own->d2, classes, own->W2, classes, 0,
          own->delta, units);
     gemm(ROW_MAJOR, TRANSPOSED, PLAIN, units, classes, n, -1, own->hidden, units, own->d2,
