@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 _PRODUCTS = {"float32": "scipy_cblas_sgemm64_", "float64": "scipy_cblas_dgemm64_"}
-_GET_THREADS, _SET_THREADS = (
-    f"scipy_openblas_{verb}_num_threads64_" for verb in ("get", "set")
-)
+_GET_THREADS, _SET_THREADS = (f"scipy_openblas_{verb}_num_threads64_" for verb in ("get", "set"))
 
 
 class OpenBLAS:

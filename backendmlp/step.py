@@ -40,7 +40,10 @@ class BatchByBatch(ABC):
     """A :class:`Stepper` that is told what to do with one batch."""
 
     arithmetic: Arithmetic
-    parameters: Parameters
+
+    @property
+    @abstractmethod
+    def parameters(self) -> Parameters: ...
 
     def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
         count = order.shape[0]
@@ -64,15 +67,19 @@ class Step(BatchByBatch):
 
     def __init__(self, arithmetic: Arithmetic, parameters: Parameters, rate: float) -> None:
         self.arithmetic = arithmetic
-        self.parameters = parameters
+        self._parameters = parameters
         self.rate = rate
+
+    @property
+    def parameters(self) -> Parameters:
+        return self._parameters
 
     def _step(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
         xp = namespace(images)
         x, y = xp.take(images, index, axis=0), xp.take(labels, index, axis=0)
-        f = model.forward(self.arithmetic, self.parameters, x)
-        change = model.gradients(self.arithmetic, self.parameters, x, y, f, self.rate)
-        self.parameters = model.descend(self.arithmetic, self.parameters, change)
+        f = model.forward(self.arithmetic, self._parameters, x)
+        change = model.gradients(self.arithmetic, self._parameters, x, y, f, self.rate)
+        self._parameters = model.descend(self.arithmetic, self._parameters, change)
         return f.totals, model.picked(f, y)
 
 

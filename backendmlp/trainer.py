@@ -71,12 +71,12 @@ class Trainer:
         self.arithmetic = config.arithmetic()
         self.images, self.labels = images, labels
         self._order = order or self._shuffle
-        self._stepper = self._new_stepper(parameters)
+        self.stepper = self._new_stepper(parameters)
         self._begin(0)
 
     @property
     def parameters(self) -> Parameters:
-        return self._stepper.parameters
+        return self.stepper.parameters
 
     @property
     def count(self) -> int:
@@ -89,7 +89,7 @@ class Trainer:
         stop = min(self.position + batches * size, self.count)
         if stop > self.position:
             order = self._indices[self.position : stop]
-            totals, picked = self._stepper.advance(self.images, self.labels, order, size)
+            totals, picked = self.stepper.advance(self.images, self.labels, order, size)
             self._totals.append(totals)
             self._picked.append(picked)
             self.position = stop
@@ -97,7 +97,7 @@ class Trainer:
 
     def score(self, images: Array, labels: Array) -> Scores:
         """What the network as it stands makes of ``images`` (N, F) and ``labels`` (N,)."""
-        return self._stepper.score(images, labels)
+        return self.stepper.score(images, labels)
 
     def finish_epoch(self) -> float:
         """Close the epoch and return its mean training loss, the first value fetched in it.
@@ -110,7 +110,7 @@ class Trainer:
         losses = model.cross_entropy(self.arithmetic, totals, picked)
         loss = float(model.mean(self.arithmetic, losses))
         if not (math.isfinite(loss) and _finite(xp, self.parameters)):
-            self._stepper = self._new_stepper(self._good.as_dict())
+            self.stepper = self._new_stepper(self._good.as_dict())
             raise DivergenceError(
                 f"the training diverged in epoch {self.epoch + 1}: the loss or a weight is not "
                 f"finite any more; the weights of before that epoch are kept, lower the learning "
@@ -134,7 +134,7 @@ class Trainer:
 
     def restore(self, state: State) -> None:
         """Go on from ``state``, which another trainer, on any backend, has left."""
-        self._stepper = self._new_stepper(dict(state.parameters))
+        self.stepper = self._new_stepper(dict(state.parameters))
         self._begin(state.epoch)
         self.position = state.position
         if state.position:

@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from backendmlp import MLP, InputError, load_sample, select
+from backendmlp import MLP, InputError, compiled, load_sample, select
 from backendmlp.digest import digest
 from backendmlp.training import predictions_digest
 
@@ -63,10 +63,13 @@ def settings() -> Iterator[Setting]:
 
 
 def _cpu_environments(all_threads: str) -> list[dict[str, str]]:
+    """NumPy's settings; with compiled steps where there are some, and without."""
     found = [dict.fromkeys(THREADS, count) for count in dict.fromkeys(("1", all_threads))]
     if platform.machine() in ("x86_64", "AMD64"):
         found += [{"OPENBLAS_CORETYPE": kernel} for kernel in ("Haswell", "Prescott")]
         found.append({"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": NO_SIMD})
+    if compiled.available():
+        found += [{**found[number], "BACKENDMLP_COMPILED": "0"} for number in (1, -1)]
     return found
 
 
@@ -90,7 +93,9 @@ def run(setting: Setting, folder: Path) -> None:
     """Run ``setting`` in a process of its own and keep what it prints."""
     weights = folder / f"{len(list(folder.iterdir()))}.npz"
     request = {**asdict(setting), "weights": str(weights)}
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS", "NPY_"))}
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS", "NPY_", "BACKENDMLP"))
+    }
     process = subprocess.run(
         [sys.executable, __file__, "--worker", json.dumps(request)],
         env={**environment, **setting.environment},
@@ -128,19 +133,22 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
 
 def _blas(backend: str) -> dict[str, Any]:
     """The BLAS that a backend on the CPU multiplies with, its threads and its kernels."""
+    steps = "compiled" if backend == "numpy" and compiled.available() else ""
     if backend == "torch":
         import torch
 
         name = "mkl" if torch.backends.mkl.is_available() else "not mkl"
         kernels = torch.backends.cpu.get_cpu_capability()
-        return {"blas": name, "threads": torch.get_num_threads(), "kernels": kernels}
+        return {"blas": name, "threads": torch.get_num_threads(), "kernels": kernels,
+                "steps": steps}  # fmt: skip
     from threadpoolctl import threadpool_info
 
     blas = next(entry for entry in threadpool_info() if entry["user_api"] == "blas")
     kernels = blas.get("architecture", "-")
     if "NPY_DISABLE_CPU_FEATURES" in os.environ:
         kernels += " no SIMD"
-    return {"blas": blas["internal_api"], "threads": blas["num_threads"], "kernels": kernels}
+    return {"blas": blas["internal_api"], "threads": blas["num_threads"], "kernels": kernels,
+            "steps": steps}  # fmt: skip
 
 
 def difference(one: str, other: str) -> float:
@@ -163,7 +171,7 @@ def table(rows: list[Setting]) -> list[str]:
         blas = ("-", "", "-") if "cuda" in result["device"] else None
         lines.append(
             form.format(
-                row.backend,
+                ", ".join(filter(None, (row.backend, result["steps"]))),
                 result["device"][:34],
                 *(blas or (result["blas"], result["threads"], result["kernels"])),
                 row.numerics + ("" if row.numerics == "bitwise" else f" {row.dtype}"),

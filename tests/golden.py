@@ -66,8 +66,11 @@ def run(
 
 def machine() -> dict[str, Any]:
     """What bits must not depend on: NumPy's version, its CPU kernels, the BLAS and its threads."""
+    from backendmlp import compiled
+
     simd = np.show_config(mode="dicts")["SIMD Extensions"]
     found = {"numpy": np.__version__, "kernels": simd.get("found", []), "blas": []}
+    found["compiled"] = compiled.available()
     if importlib.util.find_spec("threadpoolctl"):
         import threadpoolctl
 

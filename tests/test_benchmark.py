@@ -25,6 +25,8 @@ from benchmarks.profiling import profile  # noqa: E402
 from benchmarks.rounds import Result, compete  # noqa: E402
 from benchmarks.task import Contestant, Task, batches, sized, store  # noqa: E402
 
+from backendmlp import compiled  # noqa: E402
+
 
 def result(key: str, seconds: list[float], accuracies: list[float] | None = None) -> Result:
     return Result(key, 1.0, seconds, accuracies or [])
@@ -159,9 +161,22 @@ def test_jax_compiles_nothing_after_the_warm_up(sample: Any, tiny: Task) -> None
     assert peer.scan._cache_size() == compiled
 
 
-def test_a_profile_names_the_steps_lines(sample: Any, tiny: Task) -> None:
+def test_a_profile_names_the_lines_of_steps_in_python(
+    sample: Any, tiny: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "available", lambda: False)
     text = profile(tiny, sized(sample, 300), "native", "float32")
     assert "np.matmul(" in text
+    assert "its bare products" in text
+
+
+@pytest.mark.parametrize(("numerics", "dtype"), [("native", "float32"), ("bitwise", "float64")])
+def test_a_profile_names_the_phases_of_compiled_steps(
+    sample: Any, tiny: Task, steps: Any, numerics: str, dtype: str
+) -> None:
+    text = profile(tiny, sized(sample, 300), numerics, dtype)
+    for phase in steps.PHASES[:2]:
+        assert phase in text
     assert "its bare products" in text
 
 

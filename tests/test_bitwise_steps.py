@@ -1,4 +1,4 @@
-"""The faster bitwise steps have the bits of the definition, where it applies and where it gives up."""
+"""Faster bitwise steps have the bits of the definition, where they apply and where they give up."""
 
 from __future__ import annotations
 

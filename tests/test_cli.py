@@ -166,7 +166,15 @@ def test_predict_reads_idx_and_png_and_writes_what_reads_back(
 
 def test_info_names_backends_blas_and_versions():
     out = call("info").out
-    for text in ("backendmlp", "python", "backend numpy", "backend cupy", "blas", "threads"):
+    for text in (
+        "backendmlp",
+        "python",
+        "backend numpy",
+        "backend cupy",
+        "steps on numpy",
+        "blas",
+        "threads",
+    ):
         assert text in out
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import exact
+import golden
 import numpy as np
 import pytest
 import threadpoolctl
@@ -20,6 +24,7 @@ from backendmlp.arithmetic import Arithmetic, choose
 from backendmlp.blas import openblas
 from backendmlp.step import Step, stepper
 
+GOLDEN = json.loads(golden.FILE.read_text())
 NUMPY = backendmlp.select("numpy")
 BITWISE = choose("bitwise")
 KINDS = [("bitwise", "float64"), ("native", "float32"), ("native", "float64")]
@@ -209,3 +214,48 @@ def test_it_can_be_left_out():
     environment = {**os.environ, "BACKENDMLP_COMPILED": "0", "PYTHONPATH": str(package)}
     command = [sys.executable, "-c", code]
     assert subprocess.check_output(command, env=environment, text=True) == "False\n"
+
+
+FLAGS = [
+    ("-O0",),
+    ("-O1", "-DCLONED="),  # the plainest processor
+    ("-O2",),
+    ("-O3", "-march=native", "-funroll-loops", "-DCLONED="),
+]
+
+
+@pytest.fixture
+def build(compiled, tmp_path, monkeypatch):
+    """Have the steps compiled by ``flags`` from here on."""
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler is None:
+        pytest.skip("there is no C compiler at hand")
+
+    def with_flags(*flags: str) -> None:
+        source, library = Path(compiled.__file__).parent / "step.c", tmp_path / "step.so"
+        command = [compiler, "-std=gnu11", *flags, "-fPIC", "-shared", "-pthread", "-Wall",
+                   "-Wextra", "-Werror", str(source), "-o", str(library), "-lm"]  # fmt: skip
+        subprocess.run(command, check=True)
+        loaded = ctypes.CDLL(str(library))
+        monkeypatch.setattr(compiled, "_library", lambda: loaded)
+
+    return with_flags
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=" ".join)
+def test_any_optimisation_gives_the_same_bits(build, flags):
+    build("-ffp-contract=off", *flags)
+    for case in ("sample", "wide"):
+        assert golden.run(case) == GOLDEN[case]
+
+
+def test_a_contracted_product_and_sum_would_be_noticed(build):
+    """So the flag in pyproject.toml is needed, and the golden digests see that it stays."""
+    build("-ffp-contract=fast", "-O3", "-march=native", "-DCLONED=")
+    if golden.run("sample") == GOLDEN["sample"]:
+        pytest.skip("this compiler or processor contracts nothing")
+
+
+def test_fast_mathematics_is_refused(build):
+    with pytest.raises(subprocess.CalledProcessError):
+        build("-ffast-math")

@@ -25,7 +25,7 @@ GOLDEN = json.loads(golden.FILE.read_text())
 KERNELS = golden.machine()["kernels"]
 SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "NPY_DISABLE_CPU_FEATURES",
             "NPY_ENABLE_CPU_FEATURES", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
-            "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")  # fmt: skip
+            "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "BACKENDMLP_COMPILED")  # fmt: skip
 NAMES = {"Prescott": {"Prescott", "Katmai"}}  # what OpenBLAS calls a kernel it was asked for
 
 
@@ -74,17 +74,30 @@ def test_the_cases_are_what_they_are_said_to_be():
         assert len(set(case["weights_sha256"])) == len(case["weights_sha256"])
 
 
+@pytest.fixture(params=["numpy-steps", "compiled-steps"])
+def kind(request) -> dict[str, str]:
+    """The variables for steps in NumPy, and for compiled ones where they can run."""
+    if request.param == "numpy-steps":
+        return {"BACKENDMLP_COMPILED": "0"}
+    request.getfixturevalue("steps")
+    return {}
+
+
+def test_steps_are_of_the_kind_that_was_asked_for(kind):
+    assert elsewhere("--wide", **kind)["machine"]["compiled"] is (not kind)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
-def test_any_number_of_threads(threads):
-    found = elsewhere("--wide", OPENBLAS_NUM_THREADS=str(threads))
+def test_any_number_of_threads(kind, threads):
+    found = elsewhere("--wide", OPENBLAS_NUM_THREADS=str(threads), **kind)
     assert_golden(found)
     if openblas(found)["num_threads"] != threads:
         pytest.skip(f"OpenBLAS can't be given {threads} threads here; the digests are equal")
 
 
 @pytest.mark.parametrize("kernel", ["Prescott", "Haswell", "native"])
-def test_any_blas_kernel(kernel):
-    variables = {} if kernel == "native" else {"OPENBLAS_CORETYPE": kernel}
+def test_any_blas_kernel(kind, kernel):
+    variables = kind if kernel == "native" else {"OPENBLAS_CORETYPE": kernel, **kind}
     found = elsewhere("--wide", **variables)
     assert_golden(found)
     architecture = openblas(found)["architecture"]
@@ -96,8 +109,8 @@ def test_any_blas_kernel(kernel):
 @pytest.mark.parametrize("kept", range(len(KERNELS)))
 def test_any_dispatch_of_numpy(kept):
     """With all of NumPy's optional CPU features off, then all but the lowest, and so on."""
-    disabled = KERNELS[kept:]
-    found = elsewhere("--wide", NPY_DISABLE_CPU_FEATURES=" ".join(disabled))
+    disabled = {"NPY_DISABLE_CPU_FEATURES": " ".join(KERNELS[kept:])}
+    found = elsewhere("--wide", BACKENDMLP_COMPILED="0", **disabled)
     assert found["machine"]["kernels"] == KERNELS[:kept]
     assert_golden(found)
 
@@ -108,6 +121,7 @@ def test_everything_at_its_plainest():
         "--wide",
         OPENBLAS_CORETYPE="Prescott",
         OPENBLAS_NUM_THREADS="1",
+        BACKENDMLP_COMPILED="0",
         NPY_DISABLE_CPU_FEATURES=" ".join(KERNELS),
     )
     assert_golden(found)

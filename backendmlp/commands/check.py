@@ -7,6 +7,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_info
 
 from backendmlp import backend as backends
+from backendmlp import compiled
 from backendmlp import record as records
 from backendmlp.commands.progress import Progress
 from backendmlp.data.origin import origin
@@ -47,6 +48,7 @@ def info() -> None:
             print(f"backend {name:<18} on {backends.select(name).label}")
         except InputError as error:
             print(f"backend {name:<18} not usable: {error}")
+    print(f"steps on numpy     {compiled.describe()}")
     for library in threadpool_info():
         kernels = library.get("architecture", "")
         print(

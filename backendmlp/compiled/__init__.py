@@ -37,6 +37,19 @@ _MEMORY = ("W1", "b1", "W2", "b2", "totals", "picked", "probabilities", "gemm", 
 _REALS = ("rate", "levels")
 _BITWISE = ("grid", "limit", "exp_inverse", "exp_high", "exp_low", "exp_lowest", "exp_offset")
 
+PHASES = (  # of job.h
+    "images fetched, as real numbers",
+    "X W1",
+    "bias and ReLU",
+    "waiting for other threads",
+    "H W2",
+    "softmax",
+    "D2 W2^T, mask, b1",
+    "H^T D2, off W2 and b2",
+    "X^T D1 (native: off W1)",
+    "off W1",
+)
+
 
 class _Job(ctypes.Structure):
     """``struct job`` of job.h."""
@@ -47,6 +60,7 @@ class _Job(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in _MEMORY),
         *((name, ctypes.c_double) for name in _REALS + _BITWISE),
         ("exp_table", ctypes.c_void_p),
+        ("seconds", ctypes.c_void_p),
         ("done", ctypes.c_int64),
     )
 
@@ -65,6 +79,17 @@ def stepper(
 def available() -> bool:
     """Whether compiled steps can run here."""
     return _library() is not None and openblas() is not None
+
+
+def describe() -> str:
+    """In words: whether steps on NumPy are compiled, and what is missing where they are not."""
+    if os.environ.get("BACKENDMLP_COMPILED") == "0":
+        return "not compiled: BACKENDMLP_COMPILED is 0"
+    if _library() is None:
+        return "not compiled: install backendmlp again where a C compiler is at hand"
+    if openblas() is None:
+        return "not compiled: they need the OpenBLAS of NumPy's own wheels (pip install numpy)"
+    return "compiled"
 
 
 @lru_cache(maxsize=1)
@@ -104,9 +129,15 @@ class CompiledStep:
         """Among how many threads the hidden units are divided."""
         return self._job.threads
 
+    def watch(self) -> Array:
+        """An array (PHASES,) to which from now on the seconds are added that one thread spends."""
+        self._seconds = np.zeros(len(PHASES))
+        self._job.seconds = _address(self._seconds)
+        return self._seconds
+
     @property
     def parameters(self) -> Parameters:
-        return Parameters(self._whole_W1(), self.b1.copy(), self.W2.copy(), self.b2.copy())
+        return Parameters(self._joined(), self.b1.copy(), self.W2.copy(), self.b2.copy())
 
     def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
         totals, picked = (np.empty(len(order), self.arithmetic.dtype) for _ in range(2))
@@ -140,7 +171,7 @@ class CompiledStep:
         job = self._job
         labels, order = (np.ascontiguousarray(x, np.int64) for x in (labels, order))
         fit = images.shape == (len(labels), job.features) and images.dtype == self._kind
-        if not (fit and 0 <= order.min() and order.max() < len(labels)):
+        if not (fit and order.min() >= 0 and order.max() < len(labels)):
             raise IndexError("images, labels and their order do not fit each other")
         job.images, job.labels, job.order = map(_address, (images, labels, order))
         job.totals, job.picked = _address(totals), _address(picked)
@@ -171,7 +202,8 @@ class CompiledStep:
         for name in ("W1", "b1", "W2", "b2"):
             setattr(self._job, name, _address(getattr(self, name)))
 
-    def _whole_W1(self) -> Array:
+    def _joined(self) -> Array:
+        """W1 (F, H) of the threads' parts."""
         features = self._job.features
         parts = np.split(self.W1, [features * bound for bound in self._bounds[1:-1]])
         return np.concatenate([part.reshape(features, -1) for part in parts], axis=1)

@@ -22,6 +22,7 @@ struct share {
     double *x, *gradient, *hidden, *rounded, *delta;
     double *shifted, *d2, *small, *W2_rounded, *W2_change;
     double *by_unit, *by_class, *by_row, *spare;
+    struct watch watch;
     double bound; /* at least the largest |W1| of these units */
 };
 
@@ -215,8 +216,10 @@ CLONED static void hidden_values(struct share *own, int64_t start, int64_t n, do
     for (int64_t at = 0; at < n; at += CHUNK) {
         int64_t rows = smaller(n - at, CHUNK);
         gather_float64(job, job->order + start + at, rows, own->x);
+        lap(&own->watch, FETCH);
         gemm(ROW_MAJOR, PLAIN, PLAIN, rows, units, job->features, 1.0, own->x, job->features,
              own->W1, units, 0.0, own->hidden + at * units, units);
+        lap(&own->watch, INWARD);
     }
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < units; j++) {
@@ -371,18 +374,22 @@ CLONED static void descend_hidden(struct share *own, int64_t start, int64_t n)
     for (int64_t j = 0; j < units; j++)
         own->spare[j] *= scale;
     update(own->b1, own->spare, units, job->grid);
+    lap(&own->watch, DELTAS);
     int64_t last = (n - 1) / CHUNK * CHUNK;
     for (int64_t at = last; at >= 0; at -= CHUNK) { /* the last chunk is still there */
         int64_t rows = smaller(n - at, CHUNK), width = at > 0 ? features : BLOCK;
         if (at != last)
             gather_float64(job, job->order + start + at, rows, own->x);
+        lap(&own->watch, FETCH);
         for (int64_t f = 0; f < features; f += width) {
             int64_t block = smaller(features - f, width);
             double *gradient = last > 0 ? own->gradient + f * units : own->gradient;
             gemm(ROW_MAJOR, TRANSPOSED, PLAIN, block, units, rows, 1.0, own->x + f, features,
                  own->delta + at * units, units, at == last ? 0.0 : 1.0, gradient, units);
+            lap(&own->watch, OUTWARD);
             if (at == 0) /* while it is in the nearest cache */
                 update(own->W1 + f * units, gradient, block * units, 1.0);
+            lap(&own->watch, WEIGHTS);
         }
     }
 }
@@ -400,24 +407,32 @@ static void bitwise_work(void *context, int64_t thread)
     own.b1 = (double *)job->b1 + own.first;
     own.W2 = (double *)job->W2 + own.first * job->classes;
     memcpy(own.b2, job->b2, (size_t)job->classes * sizeof(double)); /* each its own, all alike */
+    own.watch = start_watch(job, thread);
     int64_t start = 0;
     for (; start < job->count; start += job->batch) {
         int64_t n = smaller(job->batch, job->count - start);
         shared->reports[thread].fit = fits(&own);
         hidden_values(&own, start, n, shared->tops + thread * n);
+        lap(&own.watch, HIDDEN);
         meet(&shared->team);
+        lap(&own.watch, WAIT);
         int fit = 1;
         for (int64_t t = 0; t < job->threads; t++)
             fit &= shared->reports[t].fit;
         if (!fit)
             break;
         logits(&own, shared, n, shared->part + thread * n * job->classes);
+        lap(&own.watch, LOGITS);
         meet(&shared->team);
+        lap(&own.watch, WAIT);
         softmax(&own, shared->part, start, n, thread == 0);
+        lap(&own.watch, SOFTMAX);
         if (job->probabilities != NULL)
             continue;
         deltas(&own, n);
+        lap(&own.watch, DELTAS);
         descend_output(&own, n);
+        lap(&own.watch, OUTPUT);
         descend_hidden(&own, start, n);
     }
     meet(&shared->team); /* nobody reads the common b2 any more */

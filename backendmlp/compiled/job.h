@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include "team.h"
 
@@ -18,7 +19,8 @@
 #endif
 
 /* Compiled for several generations of processors where the linker can choose among them. */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__)
+#if defined(CLONED) /* chosen from outside */
+#elif defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__)
 #define CLONED __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define CLONED
@@ -29,6 +31,9 @@ enum { CHUNK = 128 }; /* rows whose images are real numbers at one time: they st
 enum { BLOCK = 256 }; /* features whose change is taken off the weights at one time: likewise */
 enum { AHEAD = 4 };   /* rows between asking memory for an image and reading it */
 enum { LINE = 64 };   /* bytes of a cache line */
+
+/* What a step does, one after the other, for who asks where the time goes: PHASES of __init__.py. */
+enum phase { FETCH, INWARD, HIDDEN, WAIT, LOGITS, SOFTMAX, DELTAS, OUTPUT, OUTWARD, WEIGHTS, PHASES };
 
 /* The same fields in the same order as in __init__.py. */
 struct job {
@@ -47,8 +52,36 @@ struct job {
     /* of bitwise numerics */
     double grid, limit, exp_inverse, exp_high, exp_low, exp_lowest, exp_offset;
     const double *exp_table;
-    int64_t done; /* out: the images that were visited */
+    double *seconds; /* out: for each phase what the first thread spent in it; or NULL */
+    int64_t done;    /* out: the images that were visited */
 };
+
+/* Adds up the time between two calls where somebody wants to know. */
+struct watch {
+    double *seconds, since;
+};
+
+INLINE double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+INLINE struct watch start_watch(const struct job *job, int64_t thread)
+{
+    int wanted = thread == 0 && job->seconds != NULL;
+    return (struct watch){wanted ? job->seconds : NULL, wanted ? now() : 0.0};
+}
+
+INLINE void lap(struct watch *watch, enum phase phase)
+{
+    if (watch->seconds == NULL)
+        return;
+    double time = now();
+    watch->seconds[phase] += time - watch->since;
+    watch->since = time;
+}
 
 /* A thread's share of the hidden units. */
 INLINE int64_t first_unit(const struct job *job, int64_t thread)

@@ -5,6 +5,7 @@ struct NAMED(share) {
     int64_t first, units;
     REAL *W1, *b1, *W2, *b2;
     REAL *x, *hidden, *delta, *d2, *scratch;
+    struct watch watch;
 };
 
 struct NAMED(shared) {
@@ -144,30 +145,41 @@ static void NAMED(batch)(struct NAMED(share) *own, struct NAMED(shared) *shared,
     for (int64_t at = 0; at < n; at += CHUNK) {
         int64_t rows = smaller(n - at, CHUNK);
         NAMED(gather)(job, job->order + start + at, rows, own->x);
+        lap(&own->watch, FETCH);
         NAMED(spread)(own->b1, units, rows, own->hidden + at * units);
         gemm(ROW_MAJOR, PLAIN, PLAIN, rows, units, features, unit, own->x, features, own->W1,
              units, 1, own->hidden + at * units, units);
+        lap(&own->watch, INWARD);
     }
     NAMED(relu)(own->hidden, n * units);
+    lap(&own->watch, HIDDEN);
     gemm(ROW_MAJOR, PLAIN, PLAIN, n, classes, units, 1, own->hidden, units, own->W2, classes, 0,
          part + thread * n * classes, classes);
+    lap(&own->watch, LOGITS);
     meet(&shared->team);
+    lap(&own->watch, WAIT);
     NAMED(softmax)(own, part, start, n, thread == 0);
+    lap(&own->watch, SOFTMAX);
     if (job->probabilities != NULL)
         return;
     gemm(ROW_MAJOR, PLAIN, TRANSPOSED, n, units, classes, 1, own->d2, classes, own->W2, classes, 0,
          own->delta, units);
+    lap(&own->watch, DELTAS);
     gemm(ROW_MAJOR, TRANSPOSED, PLAIN, units, classes, n, -1, own->hidden, units, own->d2,
          classes, 1, own->W2, classes);
     NAMED(take_off)(own->b2, own->d2, n, classes);
+    lap(&own->watch, OUTPUT);
     NAMED(mask)(own->delta, own->hidden, n, units, own->scratch);
     NAMED(take_off)(own->b1, own->scratch, 1, units);
+    lap(&own->watch, DELTAS);
     for (int64_t at = last; at >= 0; at -= CHUNK) { /* the last chunk is still there */
         int64_t rows = smaller(n - at, CHUNK);
         if (at != last)
             NAMED(gather)(job, job->order + start + at, rows, own->x);
+        lap(&own->watch, FETCH);
         gemm(ROW_MAJOR, TRANSPOSED, PLAIN, features, units, rows, -unit, own->x, features,
              own->delta + at * units, units, 1, own->W1, units);
+        lap(&own->watch, OUTWARD);
     }
 }
 
@@ -182,6 +194,7 @@ static void NAMED(work)(void *context, int64_t thread)
     own.b1 = (REAL *)job->b1 + own.first;
     own.W2 = (REAL *)job->W2 + own.first * job->classes;
     memcpy(own.b2, job->b2, (size_t)job->classes * sizeof(REAL)); /* each its own, all alike */
+    own.watch = start_watch(job, thread);
     int turn = 0;
     for (int64_t start = 0; start < job->count; start += job->batch, turn = !turn)
         NAMED(batch)(&own, shared, thread, start, smaller(job->batch, job->count - start), turn);

@@ -1,4 +1,4 @@
-"""Where a step's time goes: every line of the step's methods, beside the bare products."""
+"""Where a step's time goes, beside the bare products: the compiled steps' phases, or each line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import linecache
 import sys
 import time
 from collections import defaultdict
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
@@ -76,18 +77,36 @@ def profile(task: Task, data: Data, numerics: str, dtype: str) -> str:
         contestant.run()
     bare = min(products.run() for _ in range(3)) / steps
     plain = min(ours.run() for _ in range(3)) / steps
-    with LineClock("backendmlp/", ("finish_epoch", "_begin")) as clock:
-        ours.run()
+    seconds = _phases(ours) if hasattr(ours.trainer.stepper, "watch") else _lines(ours)
     rows = [("µs", "share", f"{numerics} {dtype}, batch {task.batch_size}, {task.hidden} hidden")]
-    total = sum(clock.seconds.values())
-    for (file, line), seconds in clock.seconds.items():
-        if seconds >= 0.001 * total:
-            source = linecache.getline(file, line).strip()
-            rows.append((f"{1e6 * seconds / steps:.1f}", f"{seconds / total:.1%}", source))
-    rows.append((f"{1e6 * total / steps:.1f}", "", "all lines, under the clock"))
+    total = sum(seconds.values())
+    for name, value in seconds.items():
+        if value >= 0.001 * total:
+            rows.append((f"{1e6 * value / steps:.1f}", f"{value / total:.1%}", name))
+    rows.append((f"{1e6 * total / steps:.1f}", "", "all of it, under the clock"))
     rows.append((f"{1e6 * plain:.1f}", "", "a step without the clock"))
     rows.append((f"{1e6 * bare:.1f}", f"{bare / plain:.1%}", "its bare products"))
     return aligned(rows, left=(2,)) + "\n\n" + _products(products)
+
+
+def _phases(ours: Ours) -> dict[str, float]:
+    """Seconds of an epoch by what one thread of the compiled steps is at."""
+    from backendmlp.compiled import PHASES
+
+    watch = ours.trainer.stepper.watch()
+    whole = ours.run()
+    found = dict(zip(PHASES, map(float, watch), strict=True))
+    return {**found, "between the calls: shuffle, loss, threads begun": whole - sum(found.values())}
+
+
+def _lines(ours: Ours) -> dict[str, float]:
+    """Seconds of an epoch by the lines of the steps' methods."""
+    with LineClock("backendmlp/", ("finish_epoch", "_begin")) as clock:
+        ours.run()
+    return {
+        f"{linecache.getline(file, line).strip()}  # {Path(file).name}:{line}": seconds
+        for (file, line), seconds in clock.seconds.items()
+    }
 
 
 def _products(products: Products) -> str:

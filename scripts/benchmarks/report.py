@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from backendmlp import compiled
 from benchmarks.contestants import ENTRIES
 from benchmarks.goals import Results, Verdict, final_accuracy, off, paired_ratio, ratio
 
@@ -35,6 +36,7 @@ def machine(threads: int) -> dict[str, Any]:
         "threads": threads,
         "blas": blas,
         "gpu": _gpu(),
+        "steps": "compiled" if compiled.available() else "NumPy",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: v for name in _PACKAGES if (v := _version(name))},
@@ -47,6 +49,7 @@ def machine_text(found: dict[str, Any]) -> str:
     return (
         f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads each{gpu}; "
         f"{found['system']}; BLAS: {', '.join(found['blas']) or 'unknown'}; "
+        f"backendmlp's steps on NumPy: {found['steps']}; "
         f"Python {found['python']}, {versions}"
     )
 
