@@ -59,10 +59,15 @@ def train(*arguments: Any) -> Result:
     return call("train", *arguments)
 
 
-def start(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
-    """The command line as a process of its own, which ``with`` waits for and :func:`end` reads."""
+def start(*arguments: Any, kilobytes: int | None = None, **options: Any) -> subprocess.Popen[str]:
+    """The command line as a process of its own, which ``with`` waits for and :func:`end` reads.
+
+    With at most ``kilobytes`` of memory, which its shell sees to: a limit set between fork and exec
+    would be no good where the tests' own process has threads.
+    """
+    limit = ["sh", "-c", 'ulimit -v "$0" && exec "$@"', str(kilobytes)] if kilobytes else []
     return subprocess.Popen(
-        [sys.executable, "-m", "backendmlp", *map(str, arguments)],
+        [*limit, sys.executable, "-m", "backendmlp", *map(str, arguments)],
         stdout=options.pop("stdout", subprocess.PIPE),
         stderr=options.pop("stderr", subprocess.PIPE),
         text=True,

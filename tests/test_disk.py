@@ -92,16 +92,9 @@ def test_a_loop_of_symbolic_links(tmp_path, data):
 
 @pytest.mark.skipif(not LINUX, reason="limits of memory are the system's own")
 def test_too_little_memory_is_told_before_anything_is_taken(tmp_path, data):
-    import resource
-
-    limit = 1500 << 20
-
-    def enter():
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
     folder = tmp_path / "run"
     process = cl.start(
-        "train", "--data", data, "--hidden", 60000, "--out", folder, preexec_fn=enter
+        "train", "--data", data, "--hidden", 60000, "--out", folder, kilobytes=1500 << 10
     )
     message = refused(cl.end(process))
     assert "too little memory" in message
