@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # unless it is installed
 
 from benchmarks import goals, report
 from benchmarks.contestants import BACKENDS, ENTRIES, chosen

@@ -20,7 +20,7 @@ from typing import Any
 import click
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # unless it is installed
 
 from backendmlp import MLP, InputError, compiled, load_sample, select
 from backendmlp.digest import digest

@@ -64,6 +64,7 @@ ENTRIES: dict[str, Entry] = {
     **_PRODUCTS,
     **dict(_ours(*numerics, *place) for place in _PLACES for numerics in _NUMERICS),
     "jax": Entry("JAX jit and scan", "float32", "peers:Jax", {}, "jax"),
+    "keras": Entry("Keras 3 on JAX", "float32", "peers:Keras", {}, "keras"),
     "numpy": Entry("plain NumPy loop", "float32", "plain:Careful"),
     "torch": Entry("PyTorch eager", "float32", "peers:Torch", {}, "torch"),
     "sklearn": Entry("scikit-learn MLPClassifier", "float32", "peers:Sklearn", {}, "sklearn"),
@@ -72,7 +73,7 @@ ENTRIES: dict[str, Entry] = {
 }
 
 CPU = (
-    "products-float32", "ours-native-float32", "jax", "numpy", "torch", "sklearn",
+    "products-float32", "ours-native-float32", "jax", "keras", "numpy", "torch", "sklearn",
     "products-float64", "ours-native-float64", "ours-bitwise-float64", "notebook",
 )  # fmt: skip
 BACKENDS = ("torch", "cupy", "torch-cuda")

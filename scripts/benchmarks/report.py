@@ -15,7 +15,8 @@ from benchmarks.contestants import ENTRIES
 from benchmarks.goals import Results, Verdict, final_accuracy, off, paired_ratio, ratio
 
 _PACKAGES = (
-    "backendmlp", "numpy", "torch", "jax", "jaxlib", "scikit-learn", "cupy-cuda12x", "cupy-cuda13x",
+    "backendmlp", "numpy", "torch", "jax", "jaxlib", "keras", "scikit-learn",
+    "cupy-cuda12x", "cupy-cuda13x",
 )  # fmt: skip
 
 

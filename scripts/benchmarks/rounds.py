@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import backendmlp
 from benchmarks.contestants import ENTRIES
 from benchmarks.task import Task
 
@@ -45,7 +46,7 @@ class Result:
 
 def environment(threads: int, gpu: bool = False) -> dict[str, str]:
     """The variables under which every library uses ``threads`` threads."""
-    here = os.pathsep.join([str(SCRIPTS), str(SCRIPTS.parent)])
+    here = os.pathsep.join([str(SCRIPTS), str(Path(backendmlp.__file__).parents[1])])
     limits = {f"{name}_NUM_THREADS": str(threads) for name in _THREADS}
     limits["VECLIB_MAXIMUM_THREADS"] = limits["NPROC"] = str(threads)  # NPROC: XLA's pool
     eigen = "true" if threads > 1 else "false"
