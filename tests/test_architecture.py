@@ -164,4 +164,4 @@ def test_the_network_is_written_above_the_standard_alone():
             and node.value.id == "np"
         }
         # Host arrays only: initial parameters and the tables.
-        assert called <= {"ndarray", "sqrt", "zeros", "ascontiguousarray"}, name
+        assert called <= {"ndarray", "sqrt", "zeros"}, name

@@ -54,7 +54,7 @@ def test_a_run_passes_the_audit_and_keeps_its_bits(kind, numbers):
 
 
 def test_the_list_holds_nothing_that_is_not_needed(numbers):
-    bitwise._table.cache_clear()
+    bitwise._KEPT.clear()
     audit.NAMESPACE.used.clear()
     under_audit(choose("bitwise"), *numbers)
     lists = {*audit.FUNCTIONS, *audit.DTYPES, *audit.OPERATORS}

@@ -12,8 +12,8 @@ kernel holds a product beside the sum that uses it, so no compiler can contract 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -175,20 +175,32 @@ def _take(table: Array, index: Array) -> Array:
 
 
 def _constant(xp: Any, like: Array, value: float) -> Array:
-    return xp.asarray(value, dtype=xp.float64, device=device_of(like))
+    return _kept(xp, device_of(like), str(value), lambda: value)
 
 
-@lru_cache(maxsize=64)
 def _table(xp: Any, device: Any, name: str) -> Array:
-    """A table of :mod:`backendmlp.arithmetic.constants` on ``device``, built once."""
-    host = {
-        # Searched without the NaN at its end, beside which libraries place infinity as they like.
-        "bounds": lambda: const.powers_of_two(const.WINDOW)[:-1],
-        "powers": lambda: const.powers_of_two(const.WINDOW),
-        "inverses": lambda: 1.0 / const.powers_of_two(const.WINDOW),
-        "octaves": lambda: const.powers_of_two(const.LOG_OCTAVES)[:-1],
-        "exp": const.exp_table,
-        "log_high": lambda: const.log_table()[0],
-        "log_low": lambda: const.log_table()[1],
-    }[name]()
-    return xp.asarray(np.ascontiguousarray(host), dtype=xp.float64, device=device)
+    """A table of :mod:`backendmlp.arithmetic.constants` on ``device``."""
+    return _kept(xp, device, name, _HOST_TABLES[name])
+
+
+_KEPT: dict[tuple[Any, str, str], Array] = {}
+
+
+def _kept(xp: Any, device: Any, name: str, make: Callable[[], Any]) -> Array:
+    """What ``make`` makes, float64 on ``device``, sent there once."""
+    key = xp, repr(device), name  # a CuPy device is not hashable
+    if key not in _KEPT:
+        _KEPT[key] = xp.asarray(make(), dtype=xp.float64, device=device)
+    return _KEPT[key]
+
+
+_HOST_TABLES: dict[str, Callable[[], np.ndarray]] = {
+    # Searched without the NaN at its end, beside which libraries place infinity as they like.
+    "bounds": lambda: const.powers_of_two(const.WINDOW)[:-1],
+    "powers": lambda: const.powers_of_two(const.WINDOW),
+    "inverses": lambda: 1.0 / const.powers_of_two(const.WINDOW),
+    "octaves": lambda: const.powers_of_two(const.LOG_OCTAVES)[:-1],
+    "exp": const.exp_table,
+    "log_high": lambda: const.log_table()[0],
+    "log_low": lambda: const.log_table()[1],
+}
