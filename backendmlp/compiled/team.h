@@ -20,7 +20,7 @@ enum { SPINS = 2000 };
 
 struct team {
     int64_t size;
-    _Atomic int64_t arrived;
+    _Atomic int32_t arrived;
     _Atomic uint32_t generation;
     _Atomic int start; /* 0: wait, 1: work, -1: there is no team, go home */
     void (*work)(void *context, int64_t member);
@@ -65,7 +65,7 @@ static void *join_in(void *argument)
  * take longer to spread them than their work lasts. */
 static void elsewhere(pthread_attr_t *attributes)
 {
-#ifdef __linux__
+#if defined(__linux__) && defined(__GLIBC__)
     cpu_set_t allowed;
     int here = sched_getcpu();
     if (here < 0 || pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed))
