@@ -20,7 +20,7 @@ struct share {
     int64_t first, units;
     double *W1, *b1, *W2, *b2;
     double *x, *gradient, *hidden, *rounded, *delta;
-    double *shifted, *d2, *small, *W2_rounded, *W2_change;
+    double *small, *W2_rounded, *W2_change;
     double *by_unit, *by_class, *by_row, *spare;
     struct watch watch;
     double bound; /* at least the largest |W1| of these units */
@@ -36,6 +36,7 @@ struct shared {
     struct report *reports; /* (threads,) */
     double *tops;           /* (threads, rows): the largest hidden value of each row */
     double *part;           /* (threads, rows, classes): each thread's part of the logits */
+    double *shifted, *d2;   /* (rows, classes) */
 };
 
 static uintptr_t lay_out(const struct job *job, int64_t thread, struct share *own,
@@ -47,17 +48,18 @@ static uintptr_t lay_out(const struct job *job, int64_t thread, struct share *ow
     shared->reports = claim(&cursor, job->threads, sizeof(struct report));
     shared->tops = claim(&cursor, job->threads * rows, size);
     shared->part = claim(&cursor, job->threads * rows * classes, size);
+    shared->shifted = claim(&cursor, rows * classes, size);
+    shared->d2 = claim(&cursor, rows * classes, size);
     for (int64_t t = 0; t < job->threads; t++) {
-        int64_t units = first_unit(job, t + 1) - first_unit(job, t);
+        int64_t first = share_of(job, job->hidden, t);
+        int64_t units = share_of(job, job->hidden, t + 1) - first;
         struct share found = {
-            .first = first_unit(job, t), .units = units,
-            .x = claim(&cursor, smaller(rows, CHUNK) * job->features, size),
+            .first = first, .units = units,
+            .x = claim(&cursor, chunk_rows(job, size) * job->features, size),
             .gradient = claim(&cursor, job->features * units, size),
             .hidden = claim(&cursor, rows * units, size),
             .rounded = claim(&cursor, rows * units, size),
             .delta = claim(&cursor, rows * units, size),
-            .shifted = claim(&cursor, rows * classes, size),
-            .d2 = claim(&cursor, rows * classes, size),
             .small = claim(&cursor, rows * classes, size),
             .W2_rounded = claim(&cursor, units * classes, size),
             .W2_change = claim(&cursor, units * classes, size),
@@ -213,8 +215,9 @@ CLONED static void hidden_values(struct share *own, int64_t start, int64_t n, do
     int64_t units = own->units;
     gemm_float64 *gemm = (gemm_float64 *)job->gemm;
     double forward = job->grid * (1.0 / job->levels);
-    for (int64_t at = 0; at < n; at += CHUNK) {
-        int64_t rows = smaller(n - at, CHUNK);
+    int64_t chunk = chunk_rows(job, sizeof(double));
+    for (int64_t at = 0; at < n; at += chunk) {
+        int64_t rows = smaller(n - at, chunk);
         gather_float64(job, job->order + start + at, rows, own->x);
         lap(&own->watch, FETCH);
         gemm(ROW_MAJOR, PLAIN, PLAIN, rows, units, job->features, 1.0, own->x, job->features,
@@ -273,61 +276,61 @@ CLONED static void exponentials(const struct job *job, const double *restrict x,
     }
 }
 
-/* Softmax less one-hot, times the rate, in d2; the totals and the picked logits where they go. */
-CLONED static void softmax(struct share *own, const double *part, int64_t start, int64_t n,
-                           int keep)
+/* Of this thread's rows: totals, picked logits, and softmax less one-hot times the rate. */
+CLONED static void softmax(const struct share *own, const struct shared *shared, int64_t thread,
+                           int64_t start, int64_t n)
 {
     const struct job *job = own->job;
     int64_t classes = job->classes, size = n * classes;
-    double *restrict z = own->shifted, *restrict d2 = own->d2, rate = job->rate / (double)n;
-    double offset = ldexp(ROUND, -sum_bits(classes));
-    memcpy(z, part, (size_t)size * sizeof(double));
-    for (int64_t t = 1; t < job->threads; t++)
-        for (int64_t i = 0; i < size; i++)
-            z[i] += part[t * size + i];
-    for (int64_t i = 0; i < n; i++) {
-        double *row = z + i * classes, top = row[0] + own->b2[0];
+    int64_t first = share_of(job, n, thread), end = share_of(job, n, thread + 1);
+    double rate = job->rate / (double)n, offset = ldexp(ROUND, -sum_bits(classes));
+    for (int64_t i = first; i < end; i++) {
+        double *row = shared->shifted + i * classes;
         for (int64_t c = 0; c < classes; c++) {
-            row[c] += own->b2[c];
-            top = larger(row[c], top);
+            double logit = shared->part[i * classes + c];
+            for (int64_t t = 1; t < job->threads; t++)
+                logit += shared->part[t * size + i * classes + c];
+            row[c] = logit + own->b2[c];
         }
+        double top = row[0];
+        for (int64_t c = 1; c < classes; c++)
+            top = larger(row[c], top);
         for (int64_t c = 0; c < classes; c++)
             row[c] -= top;
     }
-    exponentials(job, z, size, d2);
-    for (int64_t i = 0; i < n; i++) {
-        double *row = d2 + i * classes, total = 0.0;
-        int64_t label = job->labels[job->order[start + i]];
+    exponentials(job, shared->shifted + first * classes, (end - first) * classes,
+                 shared->d2 + first * classes);
+    for (int64_t i = first; i < end; i++) {
+        double *row = shared->d2 + i * classes, total = 0.0;
+        int64_t label = label_of(job, start + i);
+        int known = 0 <= label && label < classes; /* another is no class, as in the definition */
         for (int64_t c = 0; c < classes; c++)
             total += (row[c] + offset) - offset;
+        ((double *)job->totals)[start + i] = total;
+        ((double *)job->picked)[start + i] = known ? shared->shifted[i * classes + label] : 0.0;
         double share = 1.0 / total;
         for (int64_t c = 0; c < classes; c++)
             row[c] *= share;
-        if (keep && job->probabilities != NULL)
+        if (job->probabilities != NULL)
             memcpy((double *)job->probabilities + (start + i) * classes, row,
                    (size_t)classes * sizeof(double));
-        int known = 0 <= label && label < classes; /* another is no class, as in the definition */
         if (known)
             row[label] -= 1.0;
         for (int64_t c = 0; c < classes; c++)
             row[c] *= rate;
-        if (keep) {
-            ((double *)job->totals)[start + i] = total;
-            ((double *)job->picked)[start + i] = known ? z[i * classes + label] : 0.0;
-        }
     }
 }
 
 /* The hidden units' deltas, in units of the grid, and each unit's largest. */
-CLONED static void deltas(struct share *own, int64_t n)
+CLONED static void deltas(struct share *own, const double *d2, int64_t n)
 {
     const struct job *job = own->job;
     int64_t units = own->units, classes = job->classes;
     gemm_float64 *gemm = (gemm_float64 *)job->gemm;
     double backward = 1.0 / job->grid * (1.0 / job->levels);
     double *restrict delta = own->delta, *restrict tops = own->by_unit;
-    tops_of_rows(own->d2, n, classes, own->by_row);
-    round_rows(own->d2, n, classes, own->by_row, left_bits(classes), own->small);
+    tops_of_rows(d2, n, classes, own->by_row);
+    round_rows(d2, n, classes, own->by_row, left_bits(classes), own->small);
     tops_of_rows(own->W2, units, classes, own->by_unit);
     round_rows(own->W2, units, classes, own->by_unit, right_bits(classes), own->W2_rounded);
     gemm(ROW_MAJOR, PLAIN, TRANSPOSED, n, units, classes, 1.0, own->small, classes,
@@ -348,19 +351,19 @@ CLONED static void deltas(struct share *own, int64_t n)
     own->bound += top * job->levels * (double)n * (1.0 + 0x1p-10) + 1.0;
 }
 
-CLONED static void descend_output(struct share *own, int64_t n)
+CLONED static void descend_output(struct share *own, const double *d2, int64_t n)
 {
     const struct job *job = own->job;
     int64_t units = own->units, classes = job->classes;
     gemm_float64 *gemm = (gemm_float64 *)job->gemm;
     tops_of_columns(own->hidden, n, units, own->by_unit);
     round_columns(own->hidden, n, units, own->by_unit, left_bits(n), own->hidden);
-    tops_of_columns(own->d2, n, classes, own->by_class);
-    round_columns(own->d2, n, classes, own->by_class, right_bits(n), own->d2);
-    gemm(ROW_MAJOR, TRANSPOSED, PLAIN, units, classes, n, 1.0, own->hidden, units, own->d2,
+    tops_of_columns(d2, n, classes, own->by_class);
+    round_columns(d2, n, classes, own->by_class, right_bits(n), own->small);
+    gemm(ROW_MAJOR, TRANSPOSED, PLAIN, units, classes, n, 1.0, own->hidden, units, own->small,
          classes, 0.0, own->W2_change, classes);
     update(own->W2, own->W2_change, units * classes, job->grid);
-    sums_of_columns(own->d2, n, classes, own->spare);
+    sums_of_columns(own->small, n, classes, own->spare);
     update(own->b2, own->spare, classes, job->grid);
 }
 
@@ -375,9 +378,9 @@ CLONED static void descend_hidden(struct share *own, int64_t start, int64_t n)
         own->spare[j] *= scale;
     update(own->b1, own->spare, units, job->grid);
     lap(&own->watch, DELTAS);
-    int64_t last = (n - 1) / CHUNK * CHUNK;
-    for (int64_t at = last; at >= 0; at -= CHUNK) { /* the last chunk is still there */
-        int64_t rows = smaller(n - at, CHUNK), width = at > 0 ? features : BLOCK;
+    int64_t chunk = chunk_rows(job, sizeof(double)), last = (n - 1) / chunk * chunk;
+    for (int64_t at = last; at >= 0; at -= chunk) { /* the last chunk is still there */
+        int64_t rows = smaller(n - at, chunk), width = at > 0 ? features : BLOCK;
         if (at != last)
             gather_float64(job, job->order + start + at, rows, own->x);
         lap(&own->watch, FETCH);
@@ -394,7 +397,7 @@ CLONED static void descend_hidden(struct share *own, int64_t start, int64_t n)
     }
 }
 
-/* Each thread's number, the rows' and so on are as in native.h; here two waits a step. */
+/* Each thread's number, the rows' and so on are as in native.h. */
 static void bitwise_work(void *context, int64_t thread)
 {
     struct shared *shared = context, ignored;
@@ -425,13 +428,15 @@ static void bitwise_work(void *context, int64_t thread)
         lap(&own.watch, LOGITS);
         meet(&shared->team);
         lap(&own.watch, WAIT);
-        softmax(&own, shared->part, start, n, thread == 0);
+        softmax(&own, shared, thread, start, n);
         lap(&own.watch, SOFTMAX);
+        meet(&shared->team);
+        lap(&own.watch, WAIT);
         if (job->probabilities != NULL)
             continue;
-        deltas(&own, n);
+        deltas(&own, shared->d2, n);
         lap(&own.watch, DELTAS);
-        descend_output(&own, n);
+        descend_output(&own, shared->d2, n);
         lap(&own.watch, OUTPUT);
         descend_hidden(&own, start, n);
     }

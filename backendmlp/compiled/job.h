@@ -27,7 +27,7 @@
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
-enum { CHUNK = 128 }; /* rows whose images are real numbers at one time: they stay in a cache */
+enum { CHUNK_BYTES = 1 << 21 }; /* of images as real numbers at one time: within a cache */
 enum { BLOCK = 256 }; /* features whose change is taken off the weights at one time: likewise */
 enum { AHEAD = 4 };   /* rows between asking memory for an image and reading it */
 enum { LINE = 64 };   /* bytes of a cache line */
@@ -83,15 +83,22 @@ INLINE void lap(struct watch *watch, enum phase phase)
     watch->since = time;
 }
 
-/* A thread's share of the hidden units. */
-INLINE int64_t first_unit(const struct job *job, int64_t thread)
+/* Where a thread's share of `count` hidden units or rows begins. */
+INLINE int64_t share_of(const struct job *job, int64_t count, int64_t thread)
 {
-    return job->hidden * thread / job->threads;
+    return count * thread / job->threads;
 }
 
 INLINE int64_t smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+/* Rows whose images are real numbers, of `size` bytes each, at one time. */
+INLINE int64_t chunk_rows(const struct job *job, size_t size)
+{
+    int64_t rows = CHUNK_BYTES / (job->features * (int64_t)size);
+    return smaller(rows > 1 ? rows : 1, smaller(job->batch, job->count));
 }
 
 /* The next `count` entries of `size` bytes of a workspace, from a new cache line on. */
@@ -111,6 +118,14 @@ INLINE void expect(const char *image, int64_t bytes)
 #else
     (void)image, (void)bytes;
 #endif
+}
+
+/* The label of row `i` of those to visit; asks for one that is wanted soon. */
+INLINE int64_t label_of(const struct job *job, int64_t i)
+{
+    int64_t soon = smaller(i + 4 * AHEAD, job->count - 1);
+    expect((const char *)&job->labels[job->order[soon]], 1);
+    return job->labels[job->order[i]];
 }
 
 enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 }; /* of CBLAS */

@@ -4,14 +4,15 @@ struct NAMED(share) {
     struct job *job;
     int64_t first, units;
     REAL *W1, *b1, *W2, *b2;
-    REAL *x, *hidden, *delta, *d2, *scratch;
+    REAL *x, *hidden, *delta, *scratch;
     struct watch watch;
 };
 
 struct NAMED(shared) {
     struct job *job;
     struct team team;
-    REAL *part[2]; /* each thread's part of the logits; in turn, so that one wait a step is enough */
+    REAL *part; /* (threads, rows, classes): each thread's part of the logits */
+    REAL *d2;   /* (rows, classes) */
 };
 
 /* Divides the workspace; returns its end.  With a workspace at NULL, its size. */
@@ -20,16 +21,16 @@ static uintptr_t NAMED(lay_out)(struct job *job, int64_t thread, struct NAMED(sh
 {
     uintptr_t cursor = (uintptr_t)job->workspace;
     int64_t rows = smaller(job->batch, job->count);
-    for (int i = 0; i < 2; i++)
-        shared->part[i] = claim(&cursor, job->threads * rows * job->classes, sizeof(REAL));
+    shared->part = claim(&cursor, job->threads * rows * job->classes, sizeof(REAL));
+    shared->d2 = claim(&cursor, rows * job->classes, sizeof(REAL));
     for (int64_t t = 0; t < job->threads; t++) {
-        int64_t units = first_unit(job, t + 1) - first_unit(job, t);
+        int64_t first = share_of(job, job->hidden, t);
+        int64_t units = share_of(job, job->hidden, t + 1) - first;
         struct NAMED(share) found = {
-            .job = job, .first = first_unit(job, t), .units = units,
-            .x = claim(&cursor, smaller(rows, CHUNK) * job->features, sizeof(REAL)),
+            .job = job, .first = first, .units = units,
+            .x = claim(&cursor, chunk_rows(job, sizeof(REAL)) * job->features, sizeof(REAL)),
             .hidden = claim(&cursor, rows * units, sizeof(REAL)),
             .delta = claim(&cursor, rows * units, sizeof(REAL)),
-            .d2 = claim(&cursor, rows * job->classes, sizeof(REAL)),
             .scratch = claim(&cursor, units + job->classes, sizeof(REAL)),
             .b2 = claim(&cursor, job->classes, sizeof(REAL)),
         };
@@ -72,41 +73,36 @@ CLONED static void NAMED(spread)(const REAL *restrict row, int64_t width, int64_
             to[i * width + j] = row[j];
 }
 
-/* From logits (n, classes) in d2: totals and picked logits, and the scaled deltas in their place. */
-CLONED static void NAMED(softmax)(const struct NAMED(share) *own, const REAL *part, int64_t start,
-                                  int64_t n, int keep)
+/* Of this thread's rows: totals, picked logits, and the deltas at the logits times the rate. */
+CLONED static void NAMED(softmax)(const struct NAMED(share) *own, const struct NAMED(shared) *shared,
+                                  int64_t thread, int64_t start, int64_t n)
 {
     const struct job *job = own->job;
-    int64_t classes = job->classes, size = n * classes;
-    REAL *restrict d2 = own->d2, scale = (REAL)(job->rate / (double)n);
-    for (int64_t i = 0; i < size; i++)
-        d2[i] = part[i];
-    for (int64_t t = 1; t < job->threads; t++)
-        for (int64_t i = 0; i < size; i++)
-            d2[i] += part[t * size + i];
-    for (int64_t i = 0; i < n; i++) {
-        REAL *row = d2 + i * classes, top = row[0] + own->b2[0], total = 0;
-        int64_t label = job->labels[job->order[start + i]];
-        for (int64_t c = 0; c < classes; c++) {
-            row[c] += own->b2[c];
-            top = row[c] > top ? row[c] : top;
-        }
+    int64_t classes = job->classes, size = n * classes, end = share_of(job, n, thread + 1);
+    REAL scale = (REAL)(job->rate / (double)n);
+    for (int64_t i = share_of(job, n, thread); i < end; i++) {
+        REAL *row = shared->d2 + i * classes, total = 0;
+        int64_t label = label_of(job, start + i);
         int known = 0 <= label && label < classes; /* another is no class, as in the definition */
-        REAL picked = known ? row[label] - top : 0;
+        for (int64_t c = 0; c < classes; c++) {
+            row[c] = own->b2[c];
+            for (int64_t t = 0; t < job->threads; t++)
+                row[c] += shared->part[t * size + i * classes + c];
+        }
+        REAL top = row[0];
+        for (int64_t c = 1; c < classes; c++)
+            top = row[c] > top ? row[c] : top;
+        ((REAL *)job->picked)[start + i] = known ? row[label] - top : 0;
         for (int64_t c = 0; c < classes; c++) {
             row[c] = EXP(row[c] - top);
             total += row[c];
         }
-        if (keep) {
-            ((REAL *)job->totals)[start + i] = total;
-            ((REAL *)job->picked)[start + i] = picked;
-        }
-        if (keep && job->probabilities != NULL)
+        ((REAL *)job->totals)[start + i] = total;
+        if (job->probabilities != NULL)
             for (int64_t c = 0; c < classes; c++)
                 ((REAL *)job->probabilities)[(start + i) * classes + c] = row[c] * (1 / total);
-        REAL factor = scale / total;
         for (int64_t c = 0; c < classes; c++)
-            row[c] *= factor;
+            row[c] *= scale / total;
         if (known)
             row[label] -= scale;
     }
@@ -135,15 +131,15 @@ CLONED static void NAMED(take_off)(REAL *restrict bias, const REAL *restrict cha
 }
 
 static void NAMED(batch)(struct NAMED(share) *own, struct NAMED(shared) *shared, int64_t thread,
-                         int64_t start, int64_t n, int turn)
+                         int64_t start, int64_t n)
 {
     struct job *job = own->job;
     int64_t features = job->features, units = own->units, classes = job->classes;
     NAMED(gemm) *gemm = (NAMED(gemm) *)job->gemm;
-    REAL unit = (REAL)(1.0 / job->levels), *part = shared->part[turn];
-    int64_t last = (n - 1) / CHUNK * CHUNK;
-    for (int64_t at = 0; at < n; at += CHUNK) {
-        int64_t rows = smaller(n - at, CHUNK);
+    REAL unit = (REAL)(1.0 / job->levels), *d2 = shared->d2;
+    int64_t chunk = chunk_rows(job, sizeof(REAL)), last = (n - 1) / chunk * chunk;
+    for (int64_t at = 0; at < n; at += chunk) {
+        int64_t rows = smaller(n - at, chunk);
         NAMED(gather)(job, job->order + start + at, rows, own->x);
         lap(&own->watch, FETCH);
         NAMED(spread)(own->b1, units, rows, own->hidden + at * units);
@@ -154,26 +150,28 @@ static void NAMED(batch)(struct NAMED(share) *own, struct NAMED(shared) *shared,
     NAMED(relu)(own->hidden, n * units);
     lap(&own->watch, HIDDEN);
     gemm(ROW_MAJOR, PLAIN, PLAIN, n, classes, units, 1, own->hidden, units, own->W2, classes, 0,
-         part + thread * n * classes, classes);
+         shared->part + thread * n * classes, classes);
     lap(&own->watch, LOGITS);
     meet(&shared->team);
     lap(&own->watch, WAIT);
-    NAMED(softmax)(own, part, start, n, thread == 0);
+    NAMED(softmax)(own, shared, thread, start, n);
     lap(&own->watch, SOFTMAX);
+    meet(&shared->team);
+    lap(&own->watch, WAIT);
     if (job->probabilities != NULL)
         return;
-    gemm(ROW_MAJOR, PLAIN, TRANSPOSED, n, units, classes, 1, own->d2, classes, own->W2, classes, 0,
+    gemm(ROW_MAJOR, PLAIN, TRANSPOSED, n, units, classes, 1, d2, classes, own->W2, classes, 0,
          own->delta, units);
     lap(&own->watch, DELTAS);
-    gemm(ROW_MAJOR, TRANSPOSED, PLAIN, units, classes, n, -1, own->hidden, units, own->d2,
+    gemm(ROW_MAJOR, TRANSPOSED, PLAIN, units, classes, n, -1, own->hidden, units, d2,
          classes, 1, own->W2, classes);
-    NAMED(take_off)(own->b2, own->d2, n, classes);
+    NAMED(take_off)(own->b2, d2, n, classes);
     lap(&own->watch, OUTPUT);
     NAMED(mask)(own->delta, own->hidden, n, units, own->scratch);
     NAMED(take_off)(own->b1, own->scratch, 1, units);
     lap(&own->watch, DELTAS);
-    for (int64_t at = last; at >= 0; at -= CHUNK) { /* the last chunk is still there */
-        int64_t rows = smaller(n - at, CHUNK);
+    for (int64_t at = last; at >= 0; at -= chunk) { /* the last chunk is still there */
+        int64_t rows = smaller(n - at, chunk);
         if (at != last)
             NAMED(gather)(job, job->order + start + at, rows, own->x);
         lap(&own->watch, FETCH);
@@ -195,9 +193,8 @@ static void NAMED(work)(void *context, int64_t thread)
     own.W2 = (REAL *)job->W2 + own.first * job->classes;
     memcpy(own.b2, job->b2, (size_t)job->classes * sizeof(REAL)); /* each its own, all alike */
     own.watch = start_watch(job, thread);
-    int turn = 0;
-    for (int64_t start = 0; start < job->count; start += job->batch, turn = !turn)
-        NAMED(batch)(&own, shared, thread, start, smaller(job->batch, job->count - start), turn);
+    for (int64_t start = 0; start < job->count; start += job->batch)
+        NAMED(batch)(&own, shared, thread, start, smaller(job->batch, job->count - start));
     if (thread == 0) {
         meet(&shared->team); /* nobody reads b2 any more */
         memcpy(job->b2, own.b2, (size_t)job->classes * sizeof(REAL));
