@@ -30,17 +30,17 @@ class Backend:
     """An array library and one of its devices.
 
     ``xp`` is the library's Array API namespace, ``device`` what that namespace takes for
-    ``device=``.  ``buffered`` says that its operations write into memory the caller provides,
-    which the steps of :mod:`backendmlp.buffered` build upon.  ``packages`` are the distributions
-    whose versions matter to a run; work on the device happens within ``scope()``; ``ran_out``
-    tells whether an exception means that memory ran out.
+    ``device=``.  ``in_memory`` says that its arrays lie in the host's memory as NumPy's do, which
+    the steps of :mod:`backendmlp.compiled` and :mod:`backendmlp.buffered` build upon.
+    ``packages`` are the distributions whose versions matter to a run; work on the device happens
+    within ``scope()``; ``ran_out`` tells whether an exception means that memory ran out.
     """
 
     name: str
     xp: Any
     device: Any
     label: str  # the device in words
-    buffered: bool = False
+    in_memory: bool = False
     packages: tuple[str, ...] = ()
     scope: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext, repr=False)
     synchronize: Callable[[], None] = field(default=lambda: None, repr=False)
@@ -121,7 +121,7 @@ def _open_numpy(device: str | None) -> Backend:
     if device not in (None, "cpu"):
         raise InputError(f"device {device!r} does not exist for backend 'numpy'; it has only 'cpu'")
     xp = importlib.import_module("array_api_compat.numpy")
-    return Backend("numpy", xp, "cpu", "cpu", buffered=True, scope=_without_warnings)
+    return Backend("numpy", xp, "cpu", "cpu", in_memory=True, scope=_without_warnings)
 
 
 def _open_cupy(device: str | None) -> Backend:

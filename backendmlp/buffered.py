@@ -1,4 +1,6 @@
-"""The same steps for NumPy, without an allocation: every result is written into memory kept.
+"""The same steps in NumPy, without an allocation: every result is written into memory kept.
+
+They serve where no compiled steps (:mod:`backendmlp.compiled`) can run.
 
 A replacement for :class:`backendmlp.step.Step`, which defines what these compute.  In bitwise
 numerics the bits are the same and the tests compare them; in native numerics the order of

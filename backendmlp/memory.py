@@ -36,7 +36,7 @@ def estimate(config: Config, shape: Shape, images: int, tests: int, *, data: boo
 def check(backend: Backend, config: Config, shape: Shape, images: int, tests: int) -> None:
     """Raise :class:`InputError` where a training on ``backend`` is sure to run out of memory."""
     # On the host the images are where the reader left them, perhaps in a map of the file.
-    needed = estimate(config, shape, images, tests, data=not backend.buffered)
+    needed = estimate(config, shape, images, tests, data=not backend.in_memory)
     free = _free(backend)
     if free is not None and needed > free:
         raise InputError(_sentence(backend, config, needed, free))
@@ -50,7 +50,7 @@ def explained(backend: Backend, config: Config, shape: Shape, images: int) -> It
     except Exception as error:
         if not backend.ran_out(error):
             raise
-        needed = estimate(config, shape, images, images, data=not backend.buffered)
+        needed = estimate(config, shape, images, images, data=not backend.in_memory)
         raise InputError(_sentence(backend, config, needed, _free(backend))) from error
 
 

@@ -87,7 +87,7 @@ def stepper(
     backend: Backend, arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
 ) -> Stepper:
     """The fastest step there is for this backend, arithmetic and kind of input."""
-    if backend.buffered:
+    if backend.in_memory:
         from backendmlp import buffered, compiled
 
         given = arithmetic, parameters, rate, images

@@ -113,7 +113,7 @@ def test_every_backend_takes_the_same_steps(backend):
     batches = [np.arange(40), np.arange(40, 80), np.arange(7)]
     expected = trace(Step(BITWISE, settled(NUMPY, start), 0.3), NUMPY, images, labels, batches)
     step = stepper(backend, BITWISE, settled(backend, start), 0.3, backend.asarray(images))
-    assert (type(step) is Step) is not backend.buffered
+    assert (type(step) is Step) is not backend.in_memory
     assert trace(step, backend, images, labels, batches) == expected
 
 

@@ -22,6 +22,7 @@ import backendmlp
 from backendmlp import buffered, evaluation, model
 from backendmlp.arithmetic import Arithmetic, choose
 from backendmlp.blas import openblas
+from backendmlp.compiled import library
 from backendmlp.step import Step, stepper
 
 GOLDEN = json.loads(golden.FILE.read_text())
@@ -160,6 +161,13 @@ def test_an_order_outside_the_images_is_refused(compiled, order):
         step.advance(images, labels, np.array(order), 2)
 
 
+def test_parameters_that_do_not_fit_each_other_are_refused(compiled):
+    images, _, p = problem(BITWISE)
+    short = model.Parameters(p.W1, p.b1[:-1], p.W2, p.b2)
+    with pytest.raises(ValueError, match="shapes"):
+        compiled.stepper(BITWISE, short, 0.1, images)
+
+
 def test_labels_and_order_may_be_strided_or_of_another_kind(compiled):
     images, labels, p = problem(BITWISE)
     order = np.arange(600)
@@ -192,10 +200,15 @@ def test_a_native_training_that_diverges_ends_in_nan_and_no_crash(compiled, dtyp
 def test_where_no_thread_can_be_had_it_is_said(compiled, monkeypatch):
     images, labels, p = problem(BITWISE)
     step = compiled.stepper(BITWISE, p, 0.1, images)
-    refusing = Refusing(compiled._library())
-    monkeypatch.setattr(compiled, "_library", lambda: refusing)
+    refusing = Refusing(library.library())
+    monkeypatch.setattr(library, "library", lambda: refusing)
     with pytest.raises(MemoryError, match="threads"):
         step.advance(images, labels, np.arange(10), 5)
+
+
+def test_a_library_of_another_version_is_not_used(compiled, monkeypatch):
+    monkeypatch.setattr(ctypes, "sizeof", lambda structure: 0)
+    assert library.library.__wrapped__() is None
 
 
 class Refusing:
@@ -232,12 +245,12 @@ def build(compiled, tmp_path, monkeypatch):
         pytest.skip("there is no C compiler at hand")
 
     def with_flags(*flags: str) -> None:
-        source, library = Path(compiled.__file__).parent / "step.c", tmp_path / "step.so"
+        source, built = Path(compiled.__file__).parent / "step.c", tmp_path / "step.so"
         command = [compiler, "-std=gnu11", *flags, "-fPIC", "-shared", "-pthread", "-Wall",
-                   "-Wextra", "-Werror", str(source), "-o", str(library), "-lm"]  # fmt: skip
+                   "-Wextra", "-Werror", str(source), "-o", str(built), "-lm"]  # fmt: skip
         subprocess.run(command, check=True)
-        loaded = ctypes.CDLL(str(library))
-        monkeypatch.setattr(compiled, "_library", lambda: loaded)
+        loaded = ctypes.CDLL(str(built))
+        monkeypatch.setattr(library, "library", lambda: loaded)
 
     return with_flags
 

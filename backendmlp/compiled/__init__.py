@@ -1,68 +1,24 @@
-"""The steps of :mod:`backendmlp.buffered` as one compiled function, for NumPy's arrays.
+"""Many steps as one compiled function, on NumPy's arrays: the bits of the definition, soonest.
 
 A replacement for :class:`backendmlp.step.Step`, where a C compiler was at hand when the package was
-installed and NumPy multiplies with the OpenBLAS of its wheels: every thread owns some of the hidden
-units and passes through many batches at once, meeting the others once a batch (twice in bitwise
-numerics).  The products remain OpenBLAS's, called with one thread each.  In bitwise numerics the
-bits are those of the definition.  ``BACKENDMLP_COMPILED=0`` in the environment leaves it out.
+installed and NumPy multiplies with the OpenBLAS of its wheels.  Every thread owns some of the
+hidden units, whose weights then never leave its core's cache, and meets the others twice a batch
+(three times in bitwise numerics).  The products remain OpenBLAS's, called with one thread each; in
+native numerics the order of operations differs from the definition's within rounding.
+``BACKENDMLP_COMPILED=0`` in the environment leaves it out.
 """
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
-import os
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-from backendmlp import evaluation, model
 from backendmlp.arithmetic import Arithmetic
-from backendmlp.arithmetic import constants as const
-from backendmlp.arithmetic.bitwise import product_bits
 from backendmlp.blas import openblas
-from backendmlp.evaluation import Scores
+from backendmlp.compiled import library
 from backendmlp.model import Parameters
-from backendmlp.step import Step, Stepper
+from backendmlp.step import Stepper
 
 Array = Any
-
-_FEWEST_UNITS = 12  # of a thread: with fewer, products so narrow are slow
-_SCORED = 256  # images in a pass that learns nothing
-_PAGE = 4096
-_POINTERS = ("images", "labels", "order")
-_COUNTS = ("count", "batch", "pixels", "features", "hidden", "classes", "threads")
-_MEMORY = ("W1", "b1", "W2", "b2", "totals", "picked", "probabilities", "gemm", "workspace")
-_REALS = ("rate", "levels")
-_BITWISE = ("grid", "limit", "exp_inverse", "exp_high", "exp_low", "exp_lowest", "exp_offset")
-
-PHASES = (  # of job.h
-    "images fetched, as real numbers",
-    "X W1",
-    "bias and ReLU",
-    "waiting for other threads",
-    "H W2",
-    "softmax",
-    "D2 W2^T, mask, b1",
-    "H^T D2, off W2 and b2",
-    "X^T D1 (native: off W1)",
-    "off W1",
-)
-
-
-class _Job(ctypes.Structure):
-    """``struct job`` of job.h."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in _POINTERS),
-        *((name, ctypes.c_int64) for name in _COUNTS),
-        *((name, ctypes.c_void_p) for name in _MEMORY),
-        *((name, ctypes.c_double) for name in _REALS + _BITWISE),
-        ("exp_table", ctypes.c_void_p),
-        ("seconds", ctypes.c_void_p),
-        ("done", ctypes.c_int64),
-    )
 
 
 def stepper(
@@ -72,192 +28,23 @@ def stepper(
     kinds = ("uint8",) if arithmetic.name == "bitwise" else ("uint8", arithmetic.dtype)
     if not available() or str(images.dtype) not in kinds or not images.flags.c_contiguous:
         return None
+    from backendmlp.compiled.steps import CompiledBitwiseStep, CompiledStep
+
     make = CompiledBitwiseStep if arithmetic.name == "bitwise" else CompiledStep
     return make(arithmetic, parameters, rate, images)
 
 
 def available() -> bool:
     """Whether compiled steps can run here."""
-    return _library() is not None and openblas() is not None
+    return library.library() is not None and openblas() is not None
 
 
 def describe() -> str:
     """In words: whether steps on NumPy are compiled, and what is missing where they are not."""
-    if os.environ.get("BACKENDMLP_COMPILED") == "0":
+    if not library.wanted():
         return "not compiled: BACKENDMLP_COMPILED is 0"
-    if _library() is None:
+    if library.library() is None:
         return "not compiled: install backendmlp again where a C compiler is at hand"
     if openblas() is None:
         return "not compiled: they need the OpenBLAS of NumPy's own wheels (pip install numpy)"
     return "compiled"
-
-
-@lru_cache(maxsize=1)
-def _library() -> ctypes.CDLL | None:
-    """What ``step.c`` was compiled to, None where it was not or is not wanted."""
-    found = importlib.util.find_spec("backendmlp.compiled._step")
-    if os.environ.get("BACKENDMLP_COMPILED") == "0" or found is None or found.origin is None:
-        return None
-    try:
-        return ctypes.CDLL(found.origin)
-    except OSError:  # built for another machine
-        return None
-
-
-class CompiledStep:
-    """Native numerics, float32 or float64, on images of the kind of ``images``."""
-
-    def __init__(
-        self, arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
-    ) -> None:
-        blas = openblas()
-        assert blas is not None
-        self.arithmetic, self.rate, self._blas = arithmetic, rate, blas
-        features, hidden, classes = parameters.shape
-        threads = min(blas.threads, max(1, hidden // _FEWEST_UNITS))
-        self._job = _Job(
-            features=features, hidden=hidden, classes=classes, threads=threads, rate=rate,
-            levels=model.levels(images), gemm=blas.address(arithmetic.dtype),
-        )  # fmt: skip
-        self._kind = images.dtype
-        self._bounds = [hidden * thread // threads for thread in range(threads + 1)]
-        self._workspace = np.empty(0, np.uint8)
-        self._load(parameters)
-
-    @property
-    def threads(self) -> int:
-        """Among how many threads the hidden units are divided."""
-        return self._job.threads
-
-    def watch(self) -> Array:
-        """An array (PHASES,) to which from now on the seconds are added that one thread spends."""
-        self._seconds = np.zeros(len(PHASES))
-        self._job.seconds = _address(self._seconds)
-        return self._seconds
-
-    @property
-    def parameters(self) -> Parameters:
-        return Parameters(self._joined(), self.b1.copy(), self.W2.copy(), self.b2.copy())
-
-    def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
-        totals, picked = (np.empty(len(order), self.arithmetic.dtype) for _ in range(2))
-        self._run(images, labels, order, size, totals, picked)
-        return totals, picked
-
-    def score(self, images: Array, labels: Array) -> Scores:
-        count, classes = len(images), self._job.classes
-        if images.dtype == self._kind and images.flags.c_contiguous:
-            results = [np.empty(shape, self.arithmetic.dtype) for shape in (count, count)]
-            results.append(np.empty((count, classes), self.arithmetic.dtype))
-            if self._run(images, labels, np.arange(count), _SCORED, *results) == count:
-                return Scores(*results)
-        return evaluation.score(self.arithmetic, self.parameters, images, labels)
-
-    def _run(
-        self,
-        images: Array,
-        labels: Array,
-        order: Array,
-        size: int,
-        totals: Array,
-        picked: Array,
-        probabilities: Array | None = None,
-    ) -> int:
-        """Go through ``order`` by batches of ``size``; returns how many images were visited.
-
-        The results go into ``totals`` and ``picked``; where ``probabilities`` are wanted too,
-        nothing is learned.
-        """
-        job = self._job
-        labels, order = (np.ascontiguousarray(x, np.int64) for x in (labels, order))
-        fit = images.shape == (len(labels), job.features) and images.dtype == self._kind
-        if not (fit and order.min() >= 0 and order.max() < len(labels)):
-            raise IndexError("images, labels and their order do not fit each other")
-        job.images, job.labels, job.order = map(_address, (images, labels, order))
-        job.totals, job.picked = _address(totals), _address(picked)
-        job.probabilities = None if probabilities is None else _address(probabilities)
-        job.count, job.batch, job.pixels = len(order), size, images.dtype == np.uint8
-        kind = "bitwise" if self.arithmetic.name == "bitwise" else f"native_{self.arithmetic.dtype}"
-        self._make_room(kind)
-        with self._blas.single_threaded():
-            if getattr(_library(), f"steps_{kind}")(ctypes.byref(job)):
-                raise MemoryError("no threads could be started for the steps of a training")
-        return job.done
-
-    def _make_room(self, kind: str) -> None:
-        """A workspace that is large enough and begins with a page."""
-        measure = getattr(_library(), f"workspace_{kind}")
-        measure.restype = ctypes.c_int64
-        needed = measure(ctypes.byref(self._job)) + _PAGE
-        if len(self._workspace) < needed:
-            self._workspace = np.empty(needed, np.uint8)
-            self._job.workspace = -(-_address(self._workspace) // _PAGE) * _PAGE
-
-    def _load(self, parameters: Parameters) -> None:
-        """Take copies of ``parameters``; each thread's part of W1 lies in one piece."""
-        W1, *others = parameters.as_dict().values()
-        self.b1, self.W2, self.b2 = (np.array(value, order="C") for value in others)
-        parts = zip(self._bounds[:-1], self._bounds[1:], strict=True)
-        self.W1 = np.concatenate([W1[:, start:stop].reshape(-1) for start, stop in parts])
-        for name in ("W1", "b1", "W2", "b2"):
-            setattr(self._job, name, _address(getattr(self, name)))
-
-    def _joined(self) -> Array:
-        """W1 (F, H) of the threads' parts."""
-        features = self._job.features
-        parts = np.split(self.W1, [features * bound for bound in self._bounds[1:-1]])
-        return np.concatenate([part.reshape(features, -1) for part in parts], axis=1)
-
-
-class CompiledBitwiseStep(CompiledStep):
-    """Bitwise numerics on pixels; W1 is held in units of its grid, as whole numbers.
-
-    Where a weight leaves the range in which that is exact, the definition does the step.
-    """
-
-    def __init__(self, arithmetic: Arithmetic, *others: Any) -> None:
-        super().__init__(arithmetic, *others)
-        job = self._job
-        job.grid = const.GRID
-        # 2**bits in units: the definition's rounding to that many bits is then the identity.
-        job.limit = 2.0 ** product_bits(job.features, beside_pixels=True)[1]
-        job.exp_inverse, job.exp_high, job.exp_low, job.exp_lowest, job.exp_offset = (
-            const.EXP_INVERSE, const.EXP_HIGH, const.EXP_LOW, const.EXP_LOWEST, const.EXP_OFFSET,
-        )  # fmt: skip
-        job.exp_table = _address(_exp_table())
-
-    @property
-    def parameters(self) -> Parameters:
-        p = super().parameters
-        return Parameters(p.W1 * const.GRID, p.b1, p.W2, p.b2)
-
-    def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
-        totals, picked = (np.empty(len(order)) for _ in range(2))
-        start = 0
-        while start < len(order):
-            rest = slice(start, None)
-            start += self._run(images, labels, order[rest], size, totals[rest], picked[rest])
-            if start < len(order):
-                batch = slice(start, start + size)
-                totals[batch], picked[batch] = self._defined(images, labels, order[batch], size)
-                start += size
-        return totals, picked
-
-    def _defined(self, *batch: Any) -> tuple[Array, Array]:
-        step = Step(self.arithmetic, self.parameters, self.rate)
-        result = step.advance(*batch)
-        self._load(step.parameters)
-        return result
-
-    def _load(self, parameters: Parameters) -> None:
-        p = parameters
-        super()._load(Parameters(p.W1 * (1.0 / const.GRID), p.b1, p.W2, p.b2))
-
-
-def _address(x: Array) -> int:
-    return x.ctypes.data
-
-
-@lru_cache(maxsize=1)
-def _exp_table() -> Array:
-    return const.exp_table()

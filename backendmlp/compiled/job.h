@@ -32,10 +32,10 @@ enum { BLOCK = 256 }; /* features whose change is taken off the weights at one t
 enum { AHEAD = 4 };   /* rows between asking memory for an image and reading it */
 enum { LINE = 64 };   /* bytes of a cache line */
 
-/* What a step does, one after the other, for who asks where the time goes: PHASES of __init__.py. */
+/* What a step does, one after the other, for who asks where the time goes: PHASES of library.py. */
 enum phase { FETCH, INWARD, HIDDEN, WAIT, LOGITS, SOFTMAX, DELTAS, OUTPUT, OUTWARD, WEIGHTS, PHASES };
 
-/* The same fields in the same order as in __init__.py. */
+/* The same fields in the same order as in library.py. */
 struct job {
     const void *images;    /* (N, features): uint8, or of the step's own type */
     const int64_t *labels; /* (N,) */
