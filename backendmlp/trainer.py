@@ -25,6 +25,7 @@ Array = Any
 Order = Callable[[int], Array]
 
 _SHUFFLE = 3  # the number of the shuffles' random stream
+_PIECE = 8192
 
 
 class DivergenceError(InputError):
@@ -106,9 +107,7 @@ class Trainer:
         are then those of the end of the epoch before.
         """
         xp = self.backend.xp
-        totals, picked = xp.concat(self._totals), xp.concat(self._picked)
-        losses = model.cross_entropy(self.arithmetic, totals, picked)
-        loss = float(model.mean(self.arithmetic, losses))
+        loss = float(model.mean(self.arithmetic, self._losses()))
         if not (math.isfinite(loss) and _finite(xp, self.parameters)):
             self.stepper = self._new_stepper(self._good.as_dict())
             raise DivergenceError(
@@ -118,6 +117,15 @@ class Trainer:
             )
         self._begin(self.epoch + 1)
         return loss
+
+    def _losses(self) -> Array:
+        """The loss of each image of the epoch, (N,), piece by piece to stay within caches."""
+        xp = self.backend.xp
+        totals, picked = xp.concat(self._totals), xp.concat(self._picked)
+        pieces = [slice(at, min(at + _PIECE, self.count)) for at in range(0, self.count, _PIECE)]
+        return xp.concat(
+            [model.cross_entropy(self.arithmetic, totals[p], picked[p]) for p in pieces]
+        )
 
     def state(self) -> State:
         """Where the training stands, as host arrays of its own."""

@@ -14,7 +14,9 @@ from backendmlp.trainer import Trainer
 
 Array = Any
 
-_IMAGES_AT_ONCE = 2048  # between two looks at the outside world: well under a tenth of a second
+# Between two looks at the outside world: many enough that beginning anew costs little, few enough
+# that a look comes several times a second.
+_FEWEST_IMAGES, _MOST_IMAGES, _SECONDS = 2048, 16384, 0.05
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def train(
     an epoch, once ``should_stop`` says so; the trainer can then be asked for its state.
     """
     while trainer.epoch < trainer.config.epochs:
-        seconds = _train_epoch(trainer, on_progress, should_stop)
+        seconds = train_epoch(trainer, on_progress, should_stop)
         if trainer.position < trainer.count:
             return
         started = time.perf_counter()
@@ -61,18 +63,24 @@ def train(
         yield _record(trainer, loss, seconds + time.perf_counter() - started, test)
 
 
-def _train_epoch(
-    trainer: Trainer, on_progress: Callable[[int], None], should_stop: Callable[[], bool]
+def train_epoch(
+    trainer: Trainer,
+    on_progress: Callable[[int], None] = lambda images: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> float:
     """Train to the end of the epoch or until told to stop; returns the seconds it took."""
-    batches = max(1, _IMAGES_AT_ONCE // trainer.config.batch_size)
+    size = trainer.config.batch_size
+    images = _FEWEST_IMAGES
     seconds, through = 0.0, trainer.position == trainer.count
     while not through and not should_stop():
         before, started = trainer.position, time.perf_counter()
-        through = trainer.advance(batches)
+        through = trainer.advance(max(1, images // size))
         if through:
             trainer.backend.synchronize()
-        seconds += time.perf_counter() - started
+        took = time.perf_counter() - started
+        if took < _SECONDS / 2:
+            images = min(2 * images, _MOST_IMAGES)
+        seconds += took
         on_progress(trainer.position - before)
     return seconds
 
