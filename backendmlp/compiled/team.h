@@ -85,7 +85,8 @@ static int run_team(struct team *team)
     pthread_t *threads = malloc((size_t)(others + 1) * sizeof *threads);
     struct member *members = malloc((size_t)(others + 1) * sizeof *members);
     pthread_attr_t attributes;
-    int failed = threads == NULL || members == NULL || pthread_attr_init(&attributes);
+    int described = !pthread_attr_init(&attributes);
+    int failed = threads == NULL || members == NULL || !described;
     if (!failed)
         elsewhere(&attributes);
     for (; !failed && made < others; made++) {
@@ -100,6 +101,8 @@ static int run_team(struct team *team)
         team->work(team->context, 0);
     for (int64_t i = 0; i < made; i++)
         pthread_join(threads[i], NULL);
+    if (described)
+        pthread_attr_destroy(&attributes);
     free(members);
     free(threads);
     return failed;
