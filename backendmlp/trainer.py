@@ -25,7 +25,7 @@ Array = Any
 Order = Callable[[int], Array]
 
 _SHUFFLE = 3  # the number of the shuffles' random stream
-_PIECE = 8192
+_PIECE = 8192  # losses computed at one time
 
 
 class DivergenceError(InputError):

@@ -69,7 +69,8 @@ def _cpu_environments(all_threads: str) -> list[dict[str, str]]:
         found += [{"OPENBLAS_CORETYPE": kernel} for kernel in ("Haswell", "Prescott")]
         found.append({"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": NO_SIMD})
     if compiled.available():
-        found += [{**found[number], "BACKENDMLP_COMPILED": "0"} for number in (1, -1)]
+        without = {"BACKENDMLP_COMPILED": "0"}
+        found += [{**dict.fromkeys(THREADS, all_threads), **without}, {**found[-1], **without}]
     return found
 
 
@@ -128,27 +129,26 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
         }
         weights.update({f"{name}/{k}": v for k, v in mlp.parameters.items()})
     np.savez(request["weights"], **weights)
-    return {"digests": found, "device": mlp.backend.label, **_blas(request["backend"])}
+    backend = request["backend"]
+    steps = "compiled" if backend == "numpy" and compiled.available() else ""
+    return {"digests": found, "device": mlp.backend.label, "steps": steps, **_blas(backend)}
 
 
 def _blas(backend: str) -> dict[str, Any]:
     """The BLAS that a backend on the CPU multiplies with, its threads and its kernels."""
-    steps = "compiled" if backend == "numpy" and compiled.available() else ""
     if backend == "torch":
         import torch
 
         name = "mkl" if torch.backends.mkl.is_available() else "not mkl"
         kernels = torch.backends.cpu.get_cpu_capability()
-        return {"blas": name, "threads": torch.get_num_threads(), "kernels": kernels,
-                "steps": steps}  # fmt: skip
+        return {"blas": name, "threads": torch.get_num_threads(), "kernels": kernels}
     from threadpoolctl import threadpool_info
 
     blas = next(entry for entry in threadpool_info() if entry["user_api"] == "blas")
     kernels = blas.get("architecture", "-")
     if "NPY_DISABLE_CPU_FEATURES" in os.environ:
         kernels += " no SIMD"
-    return {"blas": blas["internal_api"], "threads": blas["num_threads"], "kernels": kernels,
-            "steps": steps}  # fmt: skip
+    return {"blas": blas["internal_api"], "threads": blas["num_threads"], "kernels": kernels}
 
 
 def difference(one: str, other: str) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from decimal import Context, Decimal, localcontext
+from functools import lru_cache
 
 import numpy as np
 
@@ -52,8 +53,9 @@ def powers_of_two(window: int) -> np.ndarray:
     return np.array([*(math.ldexp(1.0, k) for k in range(-window, window + 1)), np.nan])
 
 
+@lru_cache(maxsize=1)
 def exp_table() -> np.ndarray:
-    """2**(i / 64) for i = -64 * 1021 ... 0; shape (64 * 1021 + 1,), float64."""
+    """2**(i / 64) for i = -64 * 1021 ... 0; shape (64 * 1021 + 1,), float64; made once."""
     with localcontext(_DIGITS):
         roots = [float(Decimal(2) ** (Decimal(j) / EXP_STEPS)) for j in range(EXP_STEPS)]
     octaves = np.array([math.ldexp(1.0, -m) for m in range(EXP_OCTAVES, 0, -1)])

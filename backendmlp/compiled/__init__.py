@@ -15,6 +15,7 @@ from typing import Any
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.blas import openblas
 from backendmlp.compiled import library
+from backendmlp.compiled.steps import CompiledBitwiseStep, CompiledStep
 from backendmlp.model import Parameters
 from backendmlp.step import Stepper
 
@@ -28,8 +29,6 @@ def stepper(
     kinds = ("uint8",) if arithmetic.name == "bitwise" else ("uint8", arithmetic.dtype)
     if not available() or str(images.dtype) not in kinds or not images.flags.c_contiguous:
         return None
-    from backendmlp.compiled.steps import CompiledBitwiseStep, CompiledStep
-
     make = CompiledBitwiseStep if arithmetic.name == "bitwise" else CompiledStep
     return make(arithmetic, parameters, rate, images)
 

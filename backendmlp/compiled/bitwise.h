@@ -6,7 +6,7 @@
  * powers of two are exact.  Sums of such numbers are exact: their order, and that one thread adds
  * up a part of them, cannot matter.  No product and sum may be contracted into one operation.
  *
- * Where a weight is too large for all this, the step is left to the definition: `domain` says so
+ * Where a weight is too large for all this, the step is left to the definition: `fits` says so
  * before anything has been changed.
  */
 
@@ -16,7 +16,7 @@
 #define EXACT 0x1p51      /* below it adding and subtracting ROUND rounds to the nearest */
 
 struct share {
-    struct job *job;
+    const struct job *job;
     int64_t first, units;
     double *W1, *b1, *W2, *b2;
     double *x, *gradient, *hidden, *rounded, *delta;
@@ -54,7 +54,7 @@ static uintptr_t lay_out(const struct job *job, int64_t thread, struct share *ow
         int64_t first = share_of(job, job->hidden, t);
         int64_t units = share_of(job, job->hidden, t + 1) - first;
         struct share found = {
-            .first = first, .units = units,
+            .job = job, .first = first, .units = units,
             .x = claim(&cursor, chunk_rows(job, size) * job->features, size),
             .gradient = claim(&cursor, job->features * units, size),
             .hidden = claim(&cursor, rows * units, size),
@@ -144,9 +144,9 @@ INLINE double top_of(const double *x, int64_t count)
     return top;
 }
 
-/* Each row, or each column, rounded relative to its entry of `tops`, which ends as the rounders. */
-INLINE void round_rows(const double *restrict x, int64_t n, int64_t width, double *restrict tops,
-                       int bits, double *restrict to)
+/* Each row rounded relative to its entry of `tops`. */
+INLINE void round_rows(const double *restrict x, int64_t n, int64_t width,
+                       const double *restrict tops, int bits, double *restrict to)
 {
     for (int64_t i = 0; i < n; i++) {
         double offset = rounder(tops[i], bits);
@@ -155,6 +155,7 @@ INLINE void round_rows(const double *restrict x, int64_t n, int64_t width, doubl
     }
 }
 
+/* Each column, likewise; `to` may be `x`, and `tops` ends as what rounded the columns. */
 INLINE void round_columns(const double *x, int64_t n, int64_t width, double *restrict tops,
                           int bits, double *to)
 {
@@ -397,14 +398,13 @@ CLONED static void descend_hidden(struct share *own, int64_t start, int64_t n)
     }
 }
 
-/* Each thread's number, the rows' and so on are as in native.h. */
+/* All steps of one thread, to the end or to the first that is the definition's. */
 static void bitwise_work(void *context, int64_t thread)
 {
     struct shared *shared = context, ignored;
     struct job *job = shared->job;
     struct share own;
     lay_out(job, thread, &own, &ignored);
-    own.job = job;
     own.bound = INFINITY;
     own.W1 = (double *)job->W1 + job->features * own.first;
     own.b1 = (double *)job->b1 + own.first;

@@ -1,7 +1,7 @@
 /* A step in native numerics, for the type REAL: see backendmlp/step.py for what it computes. */
 
 struct NAMED(share) {
-    struct job *job;
+    const struct job *job;
     int64_t first, units;
     REAL *W1, *b1, *W2, *b2;
     REAL *x, *hidden, *delta, *scratch;
@@ -16,7 +16,7 @@ struct NAMED(shared) {
 };
 
 /* Divides the workspace; returns its end.  With a workspace at NULL, its size. */
-static uintptr_t NAMED(lay_out)(struct job *job, int64_t thread, struct NAMED(share) *own,
+static uintptr_t NAMED(lay_out)(const struct job *job, int64_t thread, struct NAMED(share) *own,
                             struct NAMED(shared) *shared)
 {
     uintptr_t cursor = (uintptr_t)job->workspace;
@@ -31,7 +31,7 @@ static uintptr_t NAMED(lay_out)(struct job *job, int64_t thread, struct NAMED(sh
             .x = claim(&cursor, chunk_rows(job, sizeof(REAL)) * job->features, sizeof(REAL)),
             .hidden = claim(&cursor, rows * units, sizeof(REAL)),
             .delta = claim(&cursor, rows * units, sizeof(REAL)),
-            .scratch = claim(&cursor, units + job->classes, sizeof(REAL)),
+            .scratch = claim(&cursor, units, sizeof(REAL)),
             .b2 = claim(&cursor, job->classes, sizeof(REAL)),
         };
         if (t == thread)
@@ -58,7 +58,7 @@ CLONED static void NAMED(gather)(const struct job *job, const int64_t *rows, int
     }
 }
 
-/* x W1 + b1 and the ReLU, which lets a NaN through. */
+/* The ReLU, which lets a NaN through. */
 CLONED static void NAMED(relu)(REAL *restrict hidden, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
@@ -133,7 +133,7 @@ CLONED static void NAMED(take_off)(REAL *restrict bias, const REAL *restrict cha
 static void NAMED(batch)(struct NAMED(share) *own, struct NAMED(shared) *shared, int64_t thread,
                          int64_t start, int64_t n)
 {
-    struct job *job = own->job;
+    const struct job *job = own->job;
     int64_t features = job->features, units = own->units, classes = job->classes;
     NAMED(gemm) *gemm = (NAMED(gemm) *)job->gemm;
     REAL unit = (REAL)(1.0 / job->levels), *d2 = shared->d2;
@@ -181,10 +181,11 @@ static void NAMED(batch)(struct NAMED(share) *own, struct NAMED(shared) *shared,
     }
 }
 
+/* All steps of one thread. */
 static void NAMED(work)(void *context, int64_t thread)
 {
     struct NAMED(shared) *shared = context;
-    struct job *job = shared->job;
+    const struct job *job = shared->job;
     struct NAMED(share) own;
     struct NAMED(shared) ignored;
     NAMED(lay_out)(job, thread, &own, &ignored);
@@ -195,11 +196,9 @@ static void NAMED(work)(void *context, int64_t thread)
     own.watch = start_watch(job, thread);
     for (int64_t start = 0; start < job->count; start += job->batch)
         NAMED(batch)(&own, shared, thread, start, smaller(job->batch, job->count - start));
-    if (thread == 0) {
-        meet(&shared->team); /* nobody reads b2 any more */
+    meet(&shared->team); /* nobody reads the common b2 any more */
+    if (thread == 0)
         memcpy(job->b2, own.b2, (size_t)job->classes * sizeof(REAL));
-    } else
-        meet(&shared->team);
 }
 
 int NAMED(steps_native)(struct job *job)

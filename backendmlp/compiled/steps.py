@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,10 @@ class CompiledStep:
         self._job = library.Job(
             features=features, hidden=hidden, classes=classes, threads=threads, rate=rate,
             levels=model.levels(images), gemm=blas.address(arithmetic.dtype),
+            pixels=images.dtype == np.uint8,
         )  # fmt: skip
+        bitwise = arithmetic.name == "bitwise"
+        self._name = "bitwise" if bitwise else f"native_{arithmetic.dtype}"  # of its functions
         self._kind = images.dtype
         self._bounds = [hidden * thread // threads for thread in range(threads + 1)]
         self._workspace = np.empty(0, np.uint8)
@@ -97,17 +99,16 @@ class CompiledStep:
         job.images, job.labels, job.order = map(_address, (images, labels, order))
         job.totals, job.picked = _address(totals), _address(picked)
         job.probabilities = None if probabilities is None else _address(probabilities)
-        job.count, job.batch, job.pixels = len(order), size, images.dtype == np.uint8
-        kind = "bitwise" if self.arithmetic.name == "bitwise" else f"native_{self.arithmetic.dtype}"
-        self._make_room(kind)
+        job.count, job.batch = len(order), size
+        self._make_room()
         with self._blas.single_threaded():
-            if getattr(library.library(), f"steps_{kind}")(ctypes.byref(job)):
+            if getattr(library.library(), f"steps_{self._name}")(ctypes.byref(job)):
                 raise MemoryError("no threads could be started for the steps of a training")
         return job.done
 
-    def _make_room(self, kind: str) -> None:
+    def _make_room(self) -> None:
         """A workspace that is large enough and begins with a page."""
-        measure = getattr(library.library(), f"workspace_{kind}")
+        measure = getattr(library.library(), f"workspace_{self._name}")
         measure.restype = ctypes.c_int64
         needed = measure(ctypes.byref(self._job)) + _PAGE
         if len(self._workspace) < needed:
@@ -153,7 +154,7 @@ class CompiledBitwiseStep(CompiledStep):
         job.exp_inverse, job.exp_high, job.exp_low, job.exp_lowest, job.exp_offset = (
             const.EXP_INVERSE, const.EXP_HIGH, const.EXP_LOW, const.EXP_LOWEST, const.EXP_OFFSET,
         )  # fmt: skip
-        job.exp_table = _address(_exp_table())
+        job.exp_table = _address(const.exp_table())
 
     @property
     def parameters(self) -> Parameters:
@@ -185,8 +186,3 @@ class CompiledBitwiseStep(CompiledStep):
 
 def _address(x: Array) -> int:
     return x.ctypes.data
-
-
-@lru_cache(maxsize=1)
-def _exp_table() -> Array:
-    return const.exp_table()
