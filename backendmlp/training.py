@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from backendmlp.backend import to_numpy
@@ -38,7 +38,8 @@ class EpochRecord:
     predictions_sha256: str | None
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The fields by name, not copied: every checkpoint writes those of all epochs."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def train(

@@ -11,6 +11,7 @@ from safetensors.numpy import save
 
 from backendmlp.errors import InputError
 from backendmlp.modelfile import load_model, save_model
+from backendmlp.strictjson import to_json
 from backendmlp.tensorfile import FILE_LIMIT, HEADER_LIMIT
 
 METADATA = {
@@ -352,3 +353,11 @@ def test_random_metadata(path, key, value):
 def test_random_headers(path, tensor, name):
     header = {**header_of(file_bytes()), name: tensor}
     assert_model_or_refusal(path, with_header(header, body_of(file_bytes())))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{}, {"b": [], "a": {"z": 1, "y": [1.5, None, True]}}, {"e": [{"d": "é", "c": [[1], {}]}, 2]}],
+)
+def test_one_line_of_json_is_what_the_library_writes(value):
+    assert to_json(value) == json.dumps(value, sort_keys=True)
