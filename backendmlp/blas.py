@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,19 @@ class OpenBLAS:
         self._get_threads = getattr(library, _GET_THREADS)
         self._set_threads = getattr(library, _SET_THREADS)
         self._lock, self._users, self._before = threading.Lock(), 0, 0
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(
+                before=self._lock.acquire,
+                after_in_parent=self._lock.release,
+                after_in_child=self._forked,
+            )
+
+    def _forked(self) -> None:
+        """In a child process only the thread that forked lives on: no other is in here any more."""
+        if self._users:
+            self._users = 0
+            self._set_threads(self._before)
+        self._lock.release()
 
     @property
     def threads(self) -> int:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,3 +67,58 @@ def test_a_foreign_blas_is_not_used(monkeypatch, library):
     monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: foreign)
     monkeypatch.setattr(ctypes, "CDLL", lambda path: object())
     assert blas.openblas.__wrapped__() is None
+
+
+FORKED = """
+import os, signal, sys, threading, time
+import numpy as np
+from backendmlp import MLP
+from backendmlp.blas import openblas
+
+rng = np.random.default_rng(0)
+images, labels = rng.integers(0, 256, (400, 30), dtype=np.uint8), np.arange(400) % 10
+
+def digest(epochs):
+    return MLP(30, epochs=epochs, batch_size=8).fit(images, labels).history[0].weights_sha256
+
+def hold():  # the lock is taken when the fork comes, or nearly always
+    while not over:
+        with blas._lock:
+            time.sleep(0.001)
+
+blas, expected, over = openblas(), digest(1), []
+if blas is not None:
+    before = blas.threads
+beside = [threading.Thread(target=lambda: [digest(5) for _ in iter(lambda: len(over), 1)])]
+if blas is not None:
+    beside.append(threading.Thread(target=hold))
+for thread in beside:
+    thread.start()
+codes = []
+for _ in range(8):
+    time.sleep(0.02)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        right = digest(1) == expected and (blas is None or blas.threads == before)
+        os._exit(0 if right else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+over.append(1)
+for thread in beside:
+    thread.join()
+print(codes)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+def test_a_child_forked_beside_a_training_trains_too():
+    """It once waited for ever for a lock that a thread of its parent held."""
+    process = subprocess.run(
+        [sys.executable, "-c", FORKED],
+        env={**os.environ, "PYTHONPATH": str(Path(blas.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.stdout == f"{[0] * 8}\n", process.stderr
