@@ -1,9 +1,10 @@
 """Where a training stands, in one file: written whole or not at all, and read with suspicion.
 
 ``checkpoint.safetensors`` holds the tensors ``W1``, ``b1``, ``W2``, ``b2``, ``totals`` and
-``picked`` of :class:`backendmlp.trainer.State` and, as JSON, the run's configuration, its data and
-the epochs so far.  The random state is the seed and the epoch's number: streams are found by
-counter (see :mod:`backendmlp.random`), so nothing else has to be kept.
+``picked`` of :class:`backendmlp.trainer.State`, within an epoch also ``before.W1`` and so on, and,
+as JSON, the run's configuration, its data and the epochs so far.  (Format 1, which is still read,
+had nothing of before the epoch.)  The random state is the seed and the epoch's number: streams are
+found by counter (see :mod:`backendmlp.random`), so nothing else has to be kept.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from backendmlp.tensorfile import TensorFileError, load_tensors, save_tensors
 from backendmlp.trainer import State
 from backendmlp.training import EpochRecord
 
-FORMAT = 1
+FORMAT = 2
 _KEY = "backendmlp-checkpoint"
 _FILE_LIMIT = 1 << 32
 _HEADER_LIMIT = 1 << 26  # the epochs so far are in it: room for some 50,000
 _PARAMETERS = ("W1", "b1", "W2", "b2")
 _LOSSES = ("totals", "picked")
+_BEFORE = "before."
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def save(path: StrPath, checkpoint: Checkpoint) -> None:
     """Write ``checkpoint`` to ``path``; the one before stays until the new one is on the disk."""
     state = checkpoint.state
     tensors = {**state.parameters, "totals": state.totals, "picked": state.picked}
+    tensors |= {_BEFORE + name: value for name, value in (state.before or {}).items()}
     metadata = {
         "format": FORMAT,
         "config": checkpoint.config.as_dict(),
@@ -88,19 +91,29 @@ def _parse(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Checkpoi
         raise InputError(f"is damaged ({error!s:.200}); use an undamaged file") from error
     if not (type(epoch) is int and type(position) is int and len(epochs) == epoch <= config.epochs):
         raise InputError("is damaged (its position and its epochs differ); use an undamaged file")
-    _check_tensors(tensors, config, position)
-    parameters = {name: tensors[name] for name in _PARAMETERS}
-    state = State(epoch, position, parameters, tensors["totals"], tensors["picked"])
+    names = [*_PARAMETERS, *_LOSSES]
+    if position and metadata["format"] > 1:
+        names += [_BEFORE + name for name in _PARAMETERS]
+    _check_tensors(tensors, names, config, position)
+    parameters, before = (
+        {name: tensors[prefix + name] for name in _PARAMETERS if prefix + name in tensors}
+        for prefix in ("", _BEFORE)
+    )
+    state = State(epoch, position, parameters, tensors["totals"], tensors["picked"], before or None)
     return Checkpoint(config, data, state, epochs)
 
 
-def _check_tensors(tensors: dict[str, np.ndarray], config: Config, position: int) -> None:
+def _check_tensors(
+    tensors: dict[str, np.ndarray], names: list[str], config: Config, position: int
+) -> None:
     dtypes = {str(value.dtype) for value in tensors.values()}
-    if set(tensors) != {*_PARAMETERS, *_LOSSES} or dtypes != {config.dtype}:
+    if set(tensors) != set(names) or dtypes != {config.dtype}:
         raise InputError("is damaged (its tensors are not those of a training); use another")
     W1, b1, W2, b2 = (tensors[name].shape for name in _PARAMETERS)
     fit = len(W1) == len(W2) == 2 and b1 == W1[1:] == W2[:1] == (config.hidden,) and b2 == W2[1:]
-    if not fit or any(tensors[name].shape != (position,) for name in _LOSSES):
+    expected = {name: tensors[name].shape for name in _PARAMETERS}
+    expected |= dict.fromkeys(_LOSSES, (position,))
+    if not fit or any(tensors[n].shape != expected[n.removeprefix(_BEFORE)] for n in names):
         raise InputError("is damaged (the shapes of its tensors do not fit); use another")
     if not is_finite(tensors):
         raise InputError("is damaged (a number in it is not finite); use another")

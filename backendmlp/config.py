@@ -10,6 +10,11 @@ from typing import Any
 from backendmlp import arithmetic
 from backendmlp.errors import InputError
 
+# Above what any machine has a use for, and low enough that no product of sizes overflows an int64:
+# 2**24 hidden units times the 2**32 images that an IDX file can have, times 8 bytes, is 2**59.
+LARGEST_HIDDEN = 2**24
+LARGEST_COUNT = 2**53  # of epochs and of a batch; what every reader of JSON keeps exact
+
 
 @dataclass(frozen=True)
 class Config:
@@ -27,8 +32,9 @@ class Config:
     dtype: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "epochs", "batch_size"):
-            object.__setattr__(self, name, positive_int(name, getattr(self, name)))
+        largest = {"hidden": LARGEST_HIDDEN, "epochs": LARGEST_COUNT, "batch_size": LARGEST_COUNT}
+        for name, limit in largest.items():
+            object.__setattr__(self, name, positive_int(name, getattr(self, name), limit))
         object.__setattr__(self, "lr", positive_float("lr", self.lr))
         object.__setattr__(self, "seed", _seed(self.seed))
         object.__setattr__(self, "dtype", arithmetic.checked_dtype(self.numerics, self.dtype))
@@ -40,10 +46,10 @@ class Config:
         return asdict(self)
 
 
-def positive_int(name: str, value: Any) -> int:
-    """``value`` as an int of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
-        raise InputError(f"{name} is {value!r}; give a whole number of at least 1")
+def positive_int(name: str, value: Any, largest: int) -> int:
+    """``value`` as an int from 1 to ``largest``."""
+    if not _is_whole(value) or not 1 <= int(value) <= largest:
+        raise InputError(f"{name} is {_shown(value)}; give a whole number from 1 to {largest:,}")
     return int(value)
 
 
@@ -54,11 +60,22 @@ def positive_float(name: str, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 < number < math.inf:
-        raise InputError(f"{name} is {value!r:.80}; give a finite number above zero")
+        raise InputError(f"{name} is {_shown(value)}; give a finite number above zero")
     return number
 
 
 def _seed(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) < 2**64:
-        raise InputError(f"seed is {value!r}; give a whole number from 0 to 2**64 - 1")
+    if not _is_whole(value) or not 0 <= int(value) < 2**64:
+        raise InputError(f"seed is {_shown(value)}; give a whole number from 0 to 2**64 - 1")
     return int(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number of thousands of digits"

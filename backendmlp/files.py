@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from backendmlp.errors import InputError
 
@@ -156,3 +158,19 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def require_uncut(x: Any) -> None:
+    """Raise :class:`InputError` where the array ``x`` lies in a mapped file that was cut short.
+
+    Reading what is no longer there would end the process by a signal (SIGBUS).
+    """
+    name = "a file of the data"
+    while x is not None and not isinstance(x, mmap.mmap):
+        name = getattr(x, "filename", None) or name
+        x = getattr(x, "base", None)
+    if x is not None and x.size() < len(x):
+        raise InputError(
+            f"{str(name)!r} was cut short while it was read: {len(x):,} bytes of it are in use and "
+            f"{x.size():,} are left; restore it and begin again, or go on with --resume"
+        )

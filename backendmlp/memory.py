@@ -12,7 +12,7 @@ from backendmlp.backend import Backend
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 
-_COPIES = 6  # of the parameters: current, last good, change, initial, a checkpoint's, a spare
+_COPIES = 7  # of the parameters: current, last good, change, initial, a checkpoint's two, a spare
 _ACTIVATIONS = 6  # of each layer in a step: values, deltas, rounded values, masks
 _EVALUATED = 1000  # rows of a pass in an evaluation
 Shape = tuple[int, int, int]

@@ -196,7 +196,7 @@ class MLP:
         with at.scope():
             x = inputs.images(at, images, arithmetic.dtype, self.parameters["W1"].shape[0])
             on_device = {k: at.asarray(v, arithmetic.dtype) for k, v in self.parameters.items()}
-            result = work(at, model.settle(arithmetic, on_device), x)
+            result = work(at, Parameters(**on_device), x)
             return result if at.owns(images) else to_numpy(result)
 
 

@@ -109,13 +109,13 @@ class Run:
             self._save_in_time()
 
         epochs = train(self.trainer, self.test, on_progress=progress, should_stop=should_stop)
-        good = self.trainer.state()
+        good, kept = self.trainer.state_before(), self.trainer.kept
         try:
             # A training that diverges overflows on its way, and says so itself.
             with np.errstate(over="ignore", invalid="ignore"):
                 for epoch in epochs:
-                    self._require_finite(epoch, good)
-                    good = self.trainer.state()
+                    self._require_finite(epoch, good, kept)
+                    good, kept = self.trainer.state_before(), self.trainer.kept
                     self.epochs.append(epoch)
                     self._after_epoch()
                     on_epoch(epoch)
@@ -143,13 +143,13 @@ class Run:
         )
         self._saved = time.monotonic()
 
-    def _require_finite(self, epoch: EpochRecord, good: State) -> None:
+    def _require_finite(self, epoch: EpochRecord, good: State, kept: str) -> None:
         """Test images can overflow where training images do not: the weights are no good either."""
         if epoch.test_loss is not None and not math.isfinite(epoch.test_loss):
             self.trainer.restore(good)
             raise DivergenceError(
                 f"the training diverged in epoch {epoch.epoch}: the test loss is not finite any "
-                f"more; the weights of before that epoch are kept, lower the learning rate (now "
+                f"more; the weights {kept} are kept, lower the learning rate (now "
                 f"{self.config.lr:g})"
             )
 
@@ -195,8 +195,8 @@ class Run:
     def _check_space(self) -> None:
         """Refuse before the first epoch what the disk will refuse later, as far as can be told."""
         epochs = min(self.config.epochs * self._model_bytes, _KEPT_BYTES)
-        # The model, and a checkpoint beside the one it replaces.
-        needed = epochs + 3 * self._model_bytes + 32 * self.trainer.count
+        # The model, and a checkpoint beside the one it replaces: within an epoch each has two.
+        needed = epochs + 5 * self._model_bytes + 32 * self.trainer.count
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise InputError(

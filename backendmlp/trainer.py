@@ -7,7 +7,7 @@ this backend or another, it goes on as if nothing had happened.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.evaluation import Scores
+from backendmlp.files import require_uncut
 from backendmlp.model import Parameters
 from backendmlp.step import Stepper, stepper
 
@@ -36,7 +37,9 @@ class DivergenceError(InputError):
 class State:
     """Where a training stands: ``position`` images into ``epoch`` (both from 0), in host memory.
 
-    ``totals`` and ``picked`` (position,) are what the epoch's loss is made of so far.
+    ``totals`` and ``picked`` (position,) are what the epoch's loss is made of so far.  ``before``
+    are the parameters of before the epoch, to go back to if it diverges; None where those are
+    ``parameters`` themselves (position 0), or unknown (a checkpoint of format 1).
     """
 
     epoch: int
@@ -44,13 +47,16 @@ class State:
     parameters: dict[str, np.ndarray]
     totals: np.ndarray
     picked: np.ndarray
+    before: dict[str, np.ndarray] | None = None
 
 
 class Trainer:
     """Trains on ``images`` (N, F) and ``labels`` (N,), which lie on ``backend``'s device.
 
-    ``parameters`` are in host memory or on the device.  ``order`` gives an epoch's order of the
-    images, (N,) indices; by default each epoch has a shuffle of its own, drawn from the seed.
+    ``parameters`` are in host memory or on the device; they are settled here, and never again,
+    since settling twice is not settling once (a weight beyond 2**22 would change).  ``order`` gives
+    an epoch's order of the images, (N,) indices; by default each epoch has a shuffle of its own,
+    drawn from the seed.
     """
 
     epoch: int
@@ -72,8 +78,13 @@ class Trainer:
         self.arithmetic = config.arithmetic()
         self.images, self.labels = images, labels
         self._order = order or self._shuffle
-        self.stepper = self._new_stepper(parameters)
-        self._begin(0)
+        settled = model.settle(self.arithmetic, self._on_device(parameters).as_dict())
+        self._go_on(settled, 0)
+
+    @property
+    def kept(self) -> str:
+        """In words, the weights that the training falls back to if it diverges in this epoch."""
+        return "of before that epoch" if self._before_known else "it went on with in that epoch"
 
     @property
     def parameters(self) -> Parameters:
@@ -89,6 +100,7 @@ class Trainer:
         size = self.config.batch_size
         stop = min(self.position + batches * size, self.count)
         if stop > self.position:
+            require_uncut(self.images)
             order = self._indices[self.position : stop]
             totals, picked = self.stepper.advance(self.images, self.labels, order, size)
             self._totals.append(totals)
@@ -98,6 +110,7 @@ class Trainer:
 
     def score(self, images: Array, labels: Array) -> Scores:
         """What the network as it stands makes of ``images`` (N, F) and ``labels`` (N,)."""
+        require_uncut(images)
         return self.stepper.score(images, labels)
 
     def finish_epoch(self) -> float:
@@ -109,11 +122,11 @@ class Trainer:
         xp = self.backend.xp
         loss = float(model.mean(self.arithmetic, self._losses()))
         if not (math.isfinite(loss) and _finite(xp, self.parameters)):
-            self.stepper = self._new_stepper(self._good.as_dict())
+            self.stepper = self._new_stepper(self._before)
             raise DivergenceError(
                 f"the training diverged in epoch {self.epoch + 1}: the loss or a weight is not "
-                f"finite any more; the weights of before that epoch are kept, lower the learning "
-                f"rate (now {self.config.lr:g})"
+                f"finite any more; the weights {self.kept} are kept, lower the learning rate "
+                f"(now {self.config.lr:g})"
             )
         self._begin(self.epoch + 1)
         return loss
@@ -137,31 +150,43 @@ class Trainer:
         totals, picked = (
             to_numpy(parts[0]).copy() if parts else empty for parts in (self._totals, self._picked)
         )
-        parameters = {k: to_numpy(v).copy() for k, v in self.parameters.as_dict().items()}
-        return State(self.epoch, self.position, parameters, totals, picked)
+        before = _on_host(self._before) if self.position else None
+        return State(self.epoch, self.position, _on_host(self.parameters), totals, picked, before)
+
+    def state_before(self) -> State:
+        """Where the training stood before the epoch it is in, or at the beginning of."""
+        empty = np.empty(0, self.arithmetic.dtype)
+        return State(self.epoch, 0, _on_host(self._before), empty, empty)
 
     def restore(self, state: State) -> None:
         """Go on from ``state``, which another trainer, on any backend, has left."""
-        self.stepper = self._new_stepper(dict(state.parameters))
-        self._begin(state.epoch)
+        self._go_on(self._on_device(state.parameters), state.epoch)
         self.position = state.position
         if state.position:
             self._totals = [self.backend.asarray(state.totals, self.arithmetic.dtype)]
             self._picked = [self.backend.asarray(state.picked, self.arithmetic.dtype)]
+            self._before_known = state.before is not None
+        if state.before is not None:
+            self._before = self._on_device(state.before)
+
+    def _go_on(self, parameters: Parameters, epoch: int) -> None:
+        self.stepper = self._new_stepper(parameters)
+        self._begin(epoch)
 
     def _begin(self, epoch: int) -> None:
         self.epoch, self.position = epoch, 0
         self._totals, self._picked = [], []
-        self._good = self.parameters
+        self._before, self._before_known = self.parameters, True
         # After the last epoch there is no order to be had from a caller who gave one for each.
         if epoch < self.config.epochs:
             self._indices = self._checked(self._order(epoch))
 
-    def _new_stepper(self, parameters: dict[str, Array]) -> Stepper:
+    def _on_device(self, parameters: Mapping[str, Array]) -> Parameters:
         dtype = self.arithmetic.dtype
-        on_device = {k: self.backend.asarray(v, dtype) for k, v in parameters.items()}
-        settled = model.settle(self.arithmetic, on_device)
-        return stepper(self.backend, self.arithmetic, settled, self.config.lr, self.images)
+        return Parameters(**{k: self.backend.asarray(v, dtype) for k, v in parameters.items()})
+
+    def _new_stepper(self, parameters: Parameters) -> Stepper:
+        return stepper(self.backend, self.arithmetic, parameters, self.config.lr, self.images)
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         return random.permutation(random.stream(self.config.seed, _SHUFFLE, epoch), self.count)
@@ -179,6 +204,11 @@ class Trainer:
                 "give indices from 0"
             )
         return self.backend.asarray(order, "int64")
+
+
+def _on_host(parameters: Parameters) -> dict[str, np.ndarray]:
+    """Copies in host memory."""
+    return {name: to_numpy(value).copy() for name, value in parameters.as_dict().items()}
 
 
 def _finite(xp: Any, parameters: Parameters) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import exact
 import numpy as np
 import pytest
 
 import backendmlp
-from backendmlp import MLP, InputError
-from backendmlp.trainer import DivergenceError
+from backendmlp import MLP, Config, InputError, evaluation, model
+from backendmlp.arithmetic import choose
+from backendmlp.backend import to_numpy
+from backendmlp.trainer import DivergenceError, Trainer
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 4, 5), dtype=np.uint8)
 LABELS = np.arange(30) % 3
@@ -176,6 +179,14 @@ def test_counts_are_whole_and_above_zero(name, value):
     assert getattr(MLP(**{name: np.int64(3)}).config, name) == 3
 
 
+@pytest.mark.parametrize("value", [2**53 + 1, 2**63, 2**64, 2**64 + 7, 10**5000], ids=hash)
+@pytest.mark.parametrize("name", ["hidden", "epochs", "batch_size"])
+def test_counts_are_within_what_machines_hold(name, value):
+    """A batch of 2**64 + 7 was once one of 7, and one of 2**63 hung."""
+    assert "give a whole number from 1 to " in refused(MLP, **{name: value})
+    assert MLP(hidden=2**24, epochs=2**53, batch_size=2**53).config.batch_size == 2**53
+
+
 @pytest.mark.parametrize(
     "value",
     [0, 0.0, -0.1, float("nan"), float("inf"), "0.1", True, None, 1j, 10**400],
@@ -186,6 +197,10 @@ def test_the_learning_rate_is_finite_and_above_zero(value):
     assert MLP(lr=np.float32(0.5)).config.lr == MLP(lr=0.5).config.lr
 
 
+def test_a_seed_of_thousands_of_digits_is_refused_too():
+    assert refused(MLP, seed=10**5000).startswith("seed is a number of thousands of digits; ")
+
+
 @pytest.mark.parametrize("value", [-1, 2**64, 1.0, "1", True, None])
 def test_a_seed_is_a_whole_number_of_64_bits(value):
     assert refused(MLP, seed=value).startswith(f"seed is {value!r}; ")
@@ -194,9 +209,6 @@ def test_a_seed_is_a_whole_number_of_64_bits(value):
 
 def unlearned(mlp: MLP) -> dict[str, np.ndarray]:
     """The parameters that a training with these options starts from."""
-    from backendmlp import model
-    from backendmlp.arithmetic import choose
-
     start = model.he_normal(20, 8, 3, mlp.config.seed)
     arithmetic = choose(mlp.config.numerics, mlp.config.dtype)
     return model.settle(arithmetic, start).as_dict()
@@ -240,3 +252,32 @@ def test_initial_parameters_at_the_edge_of_float64_end_in_a_sentence():
     refused(mlp.fit, IMAGES, LABELS, parameters=start)
     for name, value in mlp.parameters.items():  # if it got so far as to keep any
         np.testing.assert_array_equal(value, start[name])
+
+
+# Of a weight of this size settling is not the identity: it ends in 280, were it settled again.
+BEYOND = float.fromhex("0x1.a8f8c3801c281p+23")
+
+
+def test_weights_beyond_the_grid_are_used_as_they_are(backend, tmp_path):
+    mlp = MLP(8, epochs=1).fit(IMAGES, LABELS)
+    mlp.parameters["b2"][:] = BEYOND, float.fromhex("0x1.a8f8c3801c280p+23"), BEYOND
+    mlp.save(tmp_path / "model.safetensors")
+    p = model.Parameters(**{k: backend.asarray(v) for k, v in mlp.parameters.items()})
+    x = backend.asarray(IMAGES.reshape(30, 20))
+    expected = evaluation.probabilities(choose("bitwise"), p, x)
+    for one in (mlp, MLP.load(tmp_path / "model.safetensors")):
+        found = one.predict_proba(backend.asarray(IMAGES))
+        assert exact.bits(to_numpy(found)) == exact.bits(to_numpy(expected))
+
+
+def test_so_they_are_after_a_divergence(backend):
+    x, y = backend.asarray(IMAGES.reshape(30, 20)), backend.asarray(LABELS, "int64")
+    trainer = Trainer(backend, Config(8, lr=1e300), unlearned(MLP(8)), x, y)
+    state = trainer.state()
+    state.parameters["W2"][:], state.parameters["b2"][:] = BEYOND, -BEYOND
+    trainer.restore(state)
+    trainer.advance(10)
+    with pytest.raises(DivergenceError):
+        trainer.finish_epoch()
+    for name, value in trainer.parameters.as_dict().items():
+        assert exact.bits(to_numpy(value)) == exact.bits(state.parameters[name]), name

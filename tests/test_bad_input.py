@@ -79,8 +79,16 @@ OPTIONS = {
     "resume of nothing": (("--resume", "nowhere"), ("nowhere", "--resume")),
     "checkpoint every 0": (("--checkpoint-every", "0"), ("--checkpoint-every",)),
     "checkpoint every nan": (("--checkpoint-every", "nanm"), ("--checkpoint-every", "nanm")),
-    "hidden that fill any memory": (("--hidden", 10**9), ("too little memory", "are free")),
-    "hidden beyond integers": (("--hidden", 10**30), ("too little memory", "hidden")),
+    "hidden that fill any memory": (("--hidden", 2**24), ("too little memory", "are free")),
+    **{
+        f"{name} beyond any machine {number}": ((f"--{name}", number), ("is ", "from 1 to", limit))
+        for name, limit in (
+            ("hidden", "16,777,216"),
+            ("epochs", "9,007,199,254,740,992"),
+            ("batch-size", "9,007,199,254,740,992"),
+        )
+        for number in (2**53 + 1, 2**63, 2**64, 2**64 + 7, 10**30)
+    },
 }  # fmt: skip
 
 

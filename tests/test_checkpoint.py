@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import exact
 import numpy as np
 import pytest
 from commandline import (
@@ -23,13 +25,17 @@ from commandline import (
 )
 from conftest import open_or_skip
 
-from backendmlp import InputError, checkpoint
+from backendmlp import InputError, checkpoint, training
 from backendmlp.backend import Backend
 from backendmlp.config import Config
 from backendmlp.data import load_folder
 from backendmlp.data.origin import origin
+from backendmlp.evaluation import Evaluation
+from backendmlp.model import Parameters
+from backendmlp.modelfile import load_model
 from backendmlp.record import Data
 from backendmlp.run import CHECKPOINT, Every, Run
+from backendmlp.trainer import DivergenceError
 
 CONFIG = Config(epochs=2)
 
@@ -218,7 +224,7 @@ def _replace(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 
 
 DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "newer": (_replace(b'\\"format\\": 1,', b'\\"format\\": 7,'), "newer backendmlp (format 7)"),
+    "newer": (_replace(b'\\"format\\": 2,', b'\\"format\\": 7,'), "newer backendmlp (format 7)"),
     "cut short": (lambda text: text[:-1], "cut short"),
     "empty": (lambda text: b"", "cut short"),
     "another kind": (_replace(b"backendmlp-checkpoint", b"backendmlp-checkpoinx"), "another kind"),
@@ -226,6 +232,10 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "another epoch": (
         _replace(b'\\"random\\": {\\"epoch\\": 1', b'\\"random\\": {\\"epoch\\": 2'),
         "epochs differ",
+    ),
+    "another format": (
+        _replace(b'\\"format\\": 2,', b'\\"format\\": 1,'),
+        "its tensors are not those",
     ),
     "NaN": (lambda text: text.replace(text[-8:], np.float64(np.nan).tobytes()), "not finite"),
 }
@@ -252,6 +262,7 @@ def test_a_checkpoint_reads_back_to_the_bit(data: Path, tmp_path: Path):
     assert (found.config, found.data, found.epochs) == (run.config, run.data, run.epochs)
     for name, value in state.parameters.items():
         assert np.array_equal(found.state.parameters[name], value)
+        assert np.array_equal(found.state.before[name], state.before[name])
     assert np.array_equal(found.state.totals, state.totals)
     assert np.array_equal(found.state.picked, state.picked)
 
@@ -265,6 +276,100 @@ def test_a_training_that_diverges_keeps_its_last_good_checkpoint(data: Path, tmp
     run.trainer.advance(3)
     run.save_checkpoint()
     assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_weights_beyond_the_grid_are_resumed_to_the_bit(tmp_path: Path):
+    """Settling what was settled moved weights above 2**22: another digest after --resume."""
+    numpy, data = open_or_skip("numpy"), write_data(tmp_path / "data", 100)
+    config = Config(hidden=10, epochs=3, batch_size=7, lr=1e8)
+    assert make(tmp_path / "whole", data, numpy, config).train()
+    digest = weights_digest(tmp_path / "whole" / "model.safetensors")
+    for epochs, batches in ((0, 1), (0, 5), (1, 0), (1, 4)):
+        folder = tmp_path / f"{epochs} {batches}"
+        run = make(folder, data, numpy, config)
+        run.begin()
+        for _ in range(epochs):
+            run.trainer.advance(15)
+            run.epochs.append(next(training.train(run.trainer)))
+        run.trainer.advance(batches)
+        run.save_checkpoint()
+        left = run.trainer.state().parameters
+        again = run.trainer.arithmetic.settle(left["W2"])
+        assert (again != left["W2"]).any()  # or this test would show nothing
+        run = make(folder, data, numpy, config)
+        run.resume(checkpoint.load(folder / CHECKPOINT))
+        for name, value in run.trainer.state().parameters.items():
+            assert exact.bits(value) == exact.bits(left[name])
+        assert run.train()
+        assert weights_digest(folder / "model.safetensors") == digest
+
+
+def poisoned(run: Run) -> Run:
+    """The run with a weight that is not finite any more, wherever it stands."""
+    state = run.trainer.state()
+    state.parameters["b2"][3] = np.nan
+    run.trainer.restore(state)
+    return run
+
+
+@pytest.mark.parametrize("batches", [0, 7])
+def test_a_divergence_after_a_resume_keeps_the_weights_of_before_the_epoch(
+    batches: int, data: Path, tmp_path: Path
+):
+    begun(tmp_path, data, open_or_skip("numpy"), 1, batches)
+    run = make(tmp_path, data, open_or_skip("numpy"))
+    run.resume(checkpoint.load(tmp_path / CHECKPOINT))
+    if not batches:
+        run.trainer.advance(1)
+    with pytest.raises(DivergenceError, match=r"in epoch 2: .* of before that epoch are kept"):
+        poisoned(run).train()
+    kept = weights_digest(tmp_path / "model.safetensors")
+    assert kept == weights_digest(tmp_path / "epochs" / "0001.safetensors")
+    assert kept == receipt(tmp_path)["weights_sha256"]
+
+
+def test_so_does_a_test_loss_that_is_not_finite(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    begun(tmp_path, data, open_or_skip("numpy"), 1, 7)
+    run = make(tmp_path, data, open_or_skip("numpy"))
+    run.resume(checkpoint.load(tmp_path / CHECKPOINT))
+    monkeypatch.setattr(training, "evaluate", lambda *given: Evaluation(float("inf"), 0.5))
+    with pytest.raises(DivergenceError, match=r"test loss .* of before that epoch are kept"):
+        run.train()
+    kept = weights_digest(tmp_path / "model.safetensors")
+    assert kept == weights_digest(tmp_path / "epochs" / "0001.safetensors")
+
+
+def in_format_1(folder: Path) -> None:
+    """The folder's checkpoint as it was written before it had the weights of before the epoch."""
+    found = checkpoint.load(folder / CHECKPOINT)
+    found.state.before = None
+    with mock.patch.object(checkpoint, "FORMAT", 1):
+        checkpoint.save(folder / CHECKPOINT, found)
+
+
+@pytest.mark.parametrize("batches", [0, 7])
+def test_a_checkpoint_of_format_1_goes_on_too(batches: int, data: Path, tmp_path: Path):
+    begun(tmp_path, data, open_or_skip("numpy"), 1, batches)
+    in_format_1(tmp_path)
+    assert f"weights sha256 {DIGEST}" in train("--resume", tmp_path).out
+
+
+def test_and_says_which_weights_it_keeps_when_it_diverges(data: Path, tmp_path: Path):
+    begun(tmp_path, data, open_or_skip("numpy"), 1, 7)
+    in_format_1(tmp_path)
+    run = make(tmp_path, data, open_or_skip("numpy"))
+    run.resume(checkpoint.load(tmp_path / CHECKPOINT))
+    expected = run.trainer.state().parameters
+    run.trainer.advance(1)
+    run.trainer.stepper = run.trainer._new_stepper(
+        Parameters(**{k: v * np.nan for k, v in expected.items()})
+    )
+    with pytest.raises(DivergenceError, match="weights it went on with in that epoch are kept"):
+        run.train()
+    for name, value in load_model(tmp_path / "model.safetensors")[0].items():
+        assert np.array_equal(value, expected[name])
 
 
 def test_a_checkpoint_of_data_that_do_not_fit(data: Path, tmp_path: Path):

@@ -32,7 +32,7 @@ READERS = fuzz.readers()
 ACCEPTED = {
     "idx": "labels images labels-gzipped images-gzipped images-in-two-members zeros-after-gzip",
     "model": "float32 float64",
-    "checkpoint": "at-the-start within-an-epoch",
+    "checkpoint": "at-the-start within-an-epoch within-an-epoch-with-before",
     "receipt": "whole no-epochs",
     "picture": "16-bit animated bilevel gray gray-alpha idx-images interlaced palette rgba texts",
 }

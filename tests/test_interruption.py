@@ -1,7 +1,9 @@
 """Whatever ends a training, it goes on to the digest of the one that nothing disturbed."""
 
+import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -72,6 +74,36 @@ def test_killed_at_any_moment(tmp_path, options, undisturbed, kill):
     assert cl.end(cl.start("train", "--resume", folder, *options)).code == 0, (MOMENTS, kill)
     assert cl.receipt(folder)["weights_sha256"] == digest
     assert cl.leftovers(folder) == []
+
+
+CUT = """
+import os, sys
+from backendmlp import InputError, MLP, load_folder
+data = load_folder(sys.argv[1])
+path = os.path.join(sys.argv[1], sys.argv[2] + "-images-idx3-ubyte")
+mlp = MLP(8, epochs=3)
+try:
+    mlp.fit(data.train_images, data.train_labels, test=(data.test_images, data.test_labels),
+            on_epoch=lambda epoch: os.truncate(path, 100_000))
+except InputError as error:
+    print(len(mlp.history), error)
+"""
+
+
+@pytest.mark.parametrize(("part", "size"), [("train", 784_016), ("t10k", 156_816)])
+def test_data_that_are_cut_short_while_they_are_read(tmp_path, part, size):
+    """It was once the end of the process by a signal, SIGBUS, without a word."""
+    data = cl.write_data(tmp_path / "data")
+    process = subprocess.run(
+        [sys.executable, "-c", CUT, str(data), part],
+        env={**os.environ, "PYTHONPATH": str(cl.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=cl.SECONDS,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    path = str(data / f"{part}-images-idx3-ubyte")
+    assert process.stdout.startswith(f"1 {path!r} was cut short while it was read: {size:,} bytes")
 
 
 def test_a_second_training_into_the_folder_is_refused(tmp_path, options, undisturbed):
