@@ -10,6 +10,7 @@ import numpy as np
 
 from backendmlp import backend as backends
 from backendmlp import evaluation, inputs, model
+from backendmlp.arithmetic import demands
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config
 from backendmlp.errors import InputError
@@ -194,6 +195,7 @@ class MLP:
         self._fitted()
         arithmetic, at = self.config.arithmetic(), self._backend_for(images)
         with at.scope():
+            demands.require(at, arithmetic)
             x = inputs.images(at, images, arithmetic.dtype, self.parameters["W1"].shape[0])
             on_device = {k: at.asarray(v, arithmetic.dtype) for k, v in self.parameters.items()}
             result = work(at, model.settle(arithmetic, on_device), x)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from backendmlp import model, random
+from backendmlp.arithmetic import demands
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config
 from backendmlp.errors import InputError
@@ -70,6 +71,7 @@ class Trainer:
     ) -> None:
         self.backend, self.config = backend, config
         self.arithmetic = config.arithmetic()
+        demands.require(backend, self.arithmetic)
         self.images, self.labels = images, labels
         self._order = order or self._shuffle
         self.stepper = self._new_stepper(parameters)

@@ -12,6 +12,7 @@ from collections import Counter
 
 DEVICES = 2
 wrong = dict(entry.partition("=")[::2] for entry in os.environ.get("STAND_IN_CUPY", "").split(","))
+emulation = os.environ.get("CUBLAS_EMULATE_DOUBLE_PRECISION")  # as cuBLAS will see it
 MEMORY = int(wrong.get("memory", 1 << 34))
 
 counted: Counter[str] = Counter()  # "to host", "to device" (copies), "allocations"
