@@ -131,7 +131,7 @@ def fetch(arrays: Mapping[str, Array]) -> dict[str, np.ndarray]:
     fetched = {}
     alike = defaultdict(list)
     for name, x in arrays.items():
-        if isinstance(x, np.ndarray):
+        if isinstance(x, (np.ndarray, np.generic)):
             fetched[name] = np.asarray(x)
         else:
             alike[x.dtype].append(name)

@@ -92,7 +92,7 @@ class MLP:
                     self.history.append(record)
                     on_epoch(record)
             finally:
-                self._keep(trainer.parameters)
+                self._keep(trainer.fetched())
         return self
 
     def predict(self, images: Array) -> Array:
@@ -177,8 +177,8 @@ class MLP:
             )
         return dict(parameters)
 
-    def _keep(self, parameters: Parameters) -> None:
-        self.parameters = {k: to_numpy(v).copy() for k, v in parameters.as_dict().items()}
+    def _keep(self, parameters: Mapping[str, np.ndarray]) -> None:
+        self.parameters = {name: value.copy() for name, value in parameters.items()}
 
     def _fitted(self) -> None:
         if not self.parameters:

@@ -15,7 +15,7 @@ import numpy as np
 
 from backendmlp import model, random
 from backendmlp.arithmetic import demands
-from backendmlp.backend import Backend, to_numpy
+from backendmlp.backend import Backend, fetch, to_numpy
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.evaluation import Scores
@@ -59,6 +59,7 @@ class Trainer:
     _indices: Array
     _totals: list[Array]
     _picked: list[Array]
+    _fetched: dict[str, np.ndarray] | None  # the parameters as they stand, once asked for
 
     def __init__(
         self,
@@ -81,16 +82,32 @@ class Trainer:
     def parameters(self) -> Parameters:
         return self.stepper.parameters
 
+    def fetched(self) -> dict[str, np.ndarray]:
+        """The parameters in host memory, to be read only; they leave the device once an epoch."""
+        if self._fetched is None:
+            self._fetched = fetch(self.parameters.as_dict())
+        return self._fetched
+
     @property
     def count(self) -> int:
         """The number of images in an epoch."""
         return self.images.shape[0]
+
+    def warm_up(self) -> None:
+        """Two steps on a copy and an epoch's end, thrown away: a device compiles at first use."""
+        step, size = self._new_stepper(self.fetched()), self.config.batch_size
+        order = self._indices[: min(2 * size, self.count)]
+        totals, picked = step.advance(self.images, self.labels, order, size)
+        losses = model.cross_entropy(self.arithmetic, totals, picked)
+        fetch({"loss": model.mean(self.arithmetic, losses), **step.parameters.as_dict()})
+        self.backend.synchronize()
 
     def advance(self, batches: int) -> bool:
         """Go through up to ``batches`` more mini-batches; whether the epoch is through."""
         size = self.config.batch_size
         stop = min(self.position + batches * size, self.count)
         if stop > self.position:
+            self._fetched = None
             order = self._indices[self.position : stop]
             totals, picked = self.stepper.advance(self.images, self.labels, order, size)
             self._totals.append(totals)
@@ -105,12 +122,15 @@ class Trainer:
     def finish_epoch(self) -> float:
         """Close the epoch and return its mean training loss, the first value fetched in it.
 
+        The parameters leave the device with it, in one transfer.
+
         Raises :class:`DivergenceError` if the loss or a parameter is not finite; the parameters
         are then those of the end of the epoch before.
         """
-        xp = self.backend.xp
-        loss = float(model.mean(self.arithmetic, self._losses()))
-        if not (math.isfinite(loss) and _finite(xp, self.parameters)):
+        mean = model.mean(self.arithmetic, self._losses())
+        fetched = fetch({"loss": mean, **self.parameters.as_dict()})
+        loss = float(fetched.pop("loss"))
+        if not (math.isfinite(loss) and all(np.isfinite(v).all() for v in fetched.values())):
             self.stepper = self._new_stepper(self._good.as_dict())
             raise DivergenceError(
                 f"the training diverged in epoch {self.epoch + 1}: the loss or a weight is not "
@@ -118,6 +138,7 @@ class Trainer:
                 f"rate (now {self.config.lr:g})"
             )
         self._begin(self.epoch + 1)
+        self._fetched = fetched
         return loss
 
     def _losses(self) -> Array:
@@ -135,11 +156,11 @@ class Trainer:
         for parts in (self._totals, self._picked):
             if len(parts) > 1:
                 parts[:] = [xp.concat(parts)]
-        empty = np.empty(0, self.arithmetic.dtype)
-        totals, picked = (
-            to_numpy(parts[0]).copy() if parts else empty for parts in (self._totals, self._picked)
-        )
-        parameters = {k: to_numpy(v).copy() for k, v in self.parameters.as_dict().items()}
+        totals, picked = (np.empty(0, self.arithmetic.dtype) for _ in range(2))
+        if self._totals:
+            both = fetch({"totals": self._totals[0], "picked": self._picked[0]})
+            totals, picked = both["totals"].copy(), both["picked"].copy()
+        parameters = {name: value.copy() for name, value in self.fetched().items()}
         return State(self.epoch, self.position, parameters, totals, picked)
 
     def restore(self, state: State) -> None:
@@ -154,6 +175,7 @@ class Trainer:
     def _begin(self, epoch: int) -> None:
         self.epoch, self.position = epoch, 0
         self._totals, self._picked = [], []
+        self._fetched = None
         self._good = self.parameters
         # After the last epoch there is no order to be had from a caller who gave one for each.
         if epoch < self.config.epochs:
@@ -181,7 +203,3 @@ class Trainer:
                 "give indices from 0"
             )
         return self.backend.asarray(order, "int64")
-
-
-def _finite(xp: Any, parameters: Parameters) -> bool:
-    return all(bool(xp.all(xp.isfinite(value))) for value in parameters.as_dict().values())
