@@ -218,3 +218,38 @@ for work in (lambda: new.predict(x), lambda: new.loss(x, y), lambda: new.fit(x, 
 def test_a_device_that_cannot_be_bitwise_says_so_and_can_be_native(environment, reason):
     done = python("-c", TRIED.format(reason=reason), **environment)
     assert done.returncode == 0, done.stderr
+
+
+TRANSFERS = """
+import numpy
+from backendmlp import Config, load_sample, select
+from backendmlp.run import prepare
+from backendmlp.trainer import Trainer
+from backendmlp.training import train
+
+backend = select("cupy", "cuda:1")
+from cupy._device import counted, pinned
+advance, within = Trainer.advance, []
+def watched(self, batches):
+    before = counted["to host"], counted["to device"]
+    through = advance(self, batches)
+    within.append((counted["to host"], counted["to device"]) == before)
+    return through
+Trainer.advance = watched
+with backend.scope():
+    trainer, test = prepare(backend, Config(8, epochs=3, numerics="{numerics}"), load_sample())
+    ends = []
+    for record in train(trainer, test):
+        trainer.state()
+        ends.append(counted["to host"])
+assert within and all(within), within
+assert [b - a for a, b in zip(ends, ends[1:])] == [3, 3], ends
+assert pinned[0] < 1 << 20, pinned
+"""
+
+
+@pytest.mark.parametrize("numerics", ["bitwise", "native"])
+def test_on_the_second_gpu_nothing_crosses_within_an_epoch_and_three_arrays_at_its_end(numerics):
+    """Operations outside the backend's scope are refused there."""
+    done = python("-c", TRANSFERS.format(numerics=numerics))
+    assert done.returncode == 0, done.stderr
