@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+import math
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +27,9 @@ Array = Any  # an array of whichever library; the standard has no type for it ye
 namespace = array_api_compat.array_namespace
 device_of = array_api_compat.device
 
+PIECE = 1 << 25  # bytes of host memory that a transfer to a device takes at a time
+_EMULATION = "CUBLAS_EMULATE_DOUBLE_PRECISION"
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -33,7 +39,10 @@ class Backend:
     ``device=``.  ``in_memory`` says that its arrays lie in the host's memory as NumPy's do, which
     the steps of :mod:`backendmlp.compiled` and :mod:`backendmlp.buffered` build upon.
     ``packages`` are the distributions whose versions matter to a run; work on the device happens
-    within ``scope()``; ``ran_out`` tells whether an exception means that memory ran out.
+    within ``scope()``, without which CuPy makes arrays on another device; ``ran_out`` tells whether
+    an exception means that memory ran out.  A device with memory of its own has ``put``, which
+    fills an array there with a host array of its shape and dtype.  ``altered`` names a setting that
+    makes the library compute float64 otherwise than IEEE 754 says.
     """
 
     name: str
@@ -44,20 +53,35 @@ class Backend:
     packages: tuple[str, ...] = ()
     scope: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext, repr=False)
     synchronize: Callable[[], None] = field(default=lambda: None, repr=False)
-    free_memory: Callable[[], int | None] = field(default=lambda: _free_host_memory(), repr=False)
+    free_memory: Callable[[], int | None] = field(default=lambda: free_host_memory(), repr=False)
     ran_out: Callable[[Exception], bool] = field(
         default=lambda error: isinstance(error, MemoryError), repr=False
     )
+    put: Callable[[Array, np.ndarray], None] | None = field(default=None, repr=False)
+    altered: str | None = None
 
     def asarray(self, x: Array, dtype: str | None = None) -> Array:
         """The door in: ``x`` on this backend's device, copied only where it must be."""
         wanted = None if dtype is None else getattr(self.xp, dtype)
         if not self.owns(x):
             x = to_numpy(x)
+        if isinstance(x, np.ndarray) and self.put is not None and x.ndim:
+            return self._in_pieces(x, np.dtype(dtype or x.dtype.name))
         if isinstance(x, np.ndarray) and self.name != "numpy":
             # Foreign libraries want writable memory in native order; a read-only map is neither.
             x = np.array(x, dtype=dtype)
         return self.xp.asarray(x, dtype=wanted, device=self.device)
+
+    def _in_pieces(self, x: np.ndarray, dtype: np.dtype) -> Array:
+        """``x`` on the device, without a second copy of the whole in the host's memory."""
+        assert self.put is not None
+        result = self.xp.empty(x.shape, dtype=getattr(self.xp, dtype.name), device=self.device)
+        rows = max(1, PIECE // max(1, math.prod(x.shape[1:]) * dtype.itemsize))
+        for start in range(0, x.shape[0], rows):
+            stop = min(start + rows, x.shape[0])
+            # A copy: foreign libraries want writable memory in native order.
+            self.put(result[start:stop, ...], np.array(x[start:stop], dtype, order="C"))
+        return result
 
     def owns(self, x: Array) -> bool:
         """Whether ``x`` is an array of this backend's library."""
@@ -102,6 +126,27 @@ def to_numpy(x: Array) -> np.ndarray:
     return np.asarray(x)
 
 
+def fetch(arrays: Mapping[str, Array]) -> dict[str, np.ndarray]:
+    """:func:`to_numpy` for many arrays of one device: they leave it together, once a dtype."""
+    fetched = {}
+    alike = defaultdict(list)
+    for name, x in arrays.items():
+        if isinstance(x, (np.ndarray, np.generic)):
+            fetched[name] = np.asarray(x)
+        else:
+            alike[x.dtype].append(name)
+    for names in alike.values():
+        xp = namespace(arrays[names[0]])
+        joined = to_numpy(xp.concat([xp.reshape(arrays[name], (-1,)) for name in names]))
+        start = 0
+        for name in names:
+            shape = tuple(arrays[name].shape)
+            size = math.prod(shape)
+            fetched[name] = joined[start : start + size].reshape(shape)
+            start += size
+    return {name: fetched[name] for name in arrays}
+
+
 def _host(x: Array) -> Any:
     """The CPU device of an array-api-strict array (its other devices refuse NumPy)."""
     return importlib.import_module("array_api_strict").Device("CPU_DEVICE")
@@ -125,6 +170,8 @@ def _open_numpy(device: str | None) -> Backend:
 
 
 def _open_cupy(device: str | None) -> Backend:
+    # Before cuBLAS is loaded: it may compute float64 in pieces of integers.
+    os.environ.setdefault(_EMULATION, "0")
     cupy = _import(
         "cupy",
         "install it with: pip install 'backendmlp[cuda12]' (or 'backendmlp[cuda13]')",
@@ -134,26 +181,81 @@ def _open_cupy(device: str | None) -> Backend:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise InputError(
             f"backend 'cupy' needs a CUDA GPU, and none can be used here ({error}); "
-            "install the NVIDIA driver, or use --backend numpy"
+            "install or update the NVIDIA driver, or use --backend numpy"
         ) from error
     ordinal = _ordinal("cupy", device or "cuda", count)
     gpu = cupy.cuda.Device(ordinal)
     model = cupy.cuda.runtime.getDeviceProperties(ordinal)["name"].decode()
-    return Backend(
+    backend = Backend(
         "cupy",
         importlib.import_module("array_api_compat.cupy"),
         gpu,
         f"cuda:{ordinal} ({model})",
         packages=("cupy-cuda12x", "cupy-cuda13x", "cupy"),
-        # A Device object is a context manager that is not reentrant: a fresh one each time.
         scope=lambda: cupy.cuda.Device(ordinal),
         synchronize=gpu.synchronize,
         free_memory=lambda: gpu.mem_info[0] + cupy.get_default_memory_pool().free_bytes(),
-        ran_out=lambda error: isinstance(error, (MemoryError, cupy.cuda.memory.OutOfMemoryError)),
+        ran_out=_cuda_ran_out,
+        put=lambda array, values: _put_by_cupy(cupy, array, values),
+        altered=_altered(),
     )
+    _try_once(cupy, backend)
+    return backend
+
+
+def _put_by_cupy(cupy: Any, array: Array, values: np.ndarray) -> None:
+    """``ndarray.set``, which takes none of the pinned memory that CuPy keeps for itself."""
+    array.set(values)
+    cupy.cuda.get_current_stream().synchronize()  # before the caller lets go of ``values``
+
+
+_TRIED: set[str] = set()
+
+
+def _try_once(cupy: Any, backend: Backend) -> None:
+    """Run one kernel and one product on a device: what is missing shows here, in a sentence.
+
+    CuPy loads CUDA's libraries, and compiles its kernels, when they are first needed.
+    """
+    if backend.label in _TRIED:
+        return
+    try:
+        with backend.scope():
+            ones = cupy.ones((2, 2))
+            cupy.matmul(ones + ones, ones).get()
+    except Exception as error:
+        if backend.ran_out(error):
+            raise InputError(
+                f"device {backend.label} has too little memory to begin with ({_first(error)}); "
+                "end other programs that use it, or use --backend numpy"
+            ) from error
+        if _first(error).startswith(("cudaError", "CUDA_ERROR")):
+            raise InputError(
+                f"backend 'cupy' finds {backend.label} but cannot compute on it "
+                f"({_first(error)}); update the NVIDIA driver, or install the CuPy that fits it "
+                "and the GPU: pip install 'backendmlp[cuda12]' or 'backendmlp[cuda13]', not both"
+            ) from error
+        raise InputError(
+            f"backend 'cupy' finds {backend.label} but not all that it computes with "
+            f"({_first(error)}); install CUDA's libraries with: pip install 'backendmlp[cuda12]' "
+            "(or 'backendmlp[cuda13]', as CuPy's own version is)"
+        ) from error
+    _TRIED.add(backend.label)
+
+
+def _first(error: Exception) -> str:
+    """What ``error`` says in its first line that says anything, or else its name."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line[:200] for line in lines if line), type(error).__name__)
+
+
+def _altered() -> str | None:
+    setting = os.environ.get(_EMULATION, "0")
+    return None if setting == "0" else f"{_EMULATION}={setting}"
 
 
 def _open_torch(device: str | None) -> Backend:
+    os.environ.setdefault(_EMULATION, "0")  # as for CuPy
     torch = _import("torch", "install it with: pip install 'backendmlp[torch]'")
     xp = importlib.import_module("array_api_compat.torch")
     if device in (None, "cpu"):
@@ -176,7 +278,9 @@ def _open_torch(device: str | None) -> Backend:
         scope=lambda: torch.cuda.device(gpu),
         synchronize=lambda: torch.cuda.synchronize(gpu),
         free_memory=lambda: torch.cuda.mem_get_info(gpu)[0],
-        ran_out=lambda error: isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)),
+        ran_out=lambda error: _torch_ran_out(error) or _cuda_ran_out(error),
+        put=lambda array, values: array.copy_(torch.from_numpy(values)),
+        altered=_altered(),
     )
 
 
@@ -210,12 +314,30 @@ def _torch_ran_out(error: Exception) -> bool:
     )
 
 
+# cuBLAS makes its handle, and CUDA loads a kernel, in memory of the device too.
+_CUDA_RAN_OUT = (
+    "cudaErrorMemoryAllocation",
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+)
+
+
+def _cuda_ran_out(error: Exception) -> bool:
+    """Whether CuPy or PyTorch means by ``error`` that the memory of a GPU is full."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _CUDA_RAN_OUT)
+    )
+
+
 def _without_warnings() -> AbstractContextManager[Any]:
     """NumPy's warnings of overflow and NaN off: a training that diverges is told in a sentence."""
     return np.errstate(all="ignore")
 
 
-def _free_host_memory() -> int | None:
+def free_host_memory() -> int | None:
     """Bytes of host memory that are available, None where the system does not say."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:

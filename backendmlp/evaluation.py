@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from backendmlp import model
 from backendmlp.arithmetic import Arithmetic
-from backendmlp.backend import device_of, namespace
+from backendmlp.backend import device_of, fetch, namespace
 from backendmlp.model import Forward, Parameters
 
 Array = Any
@@ -71,9 +73,26 @@ def loss(arithmetic: Arithmetic, scores: Scores) -> Array:
 
 def evaluate(arithmetic: Arithmetic, scores: Scores, labels: Array) -> Evaluation:
     """The evaluation of images with ``scores`` and ``labels`` (N,)."""
+    return _evaluation(fetch(_measures(arithmetic, scores, labels)), labels)
+
+
+def evaluate_and_fetch(
+    arithmetic: Arithmetic, scores: Scores, labels: Array
+) -> tuple[Evaluation, np.ndarray]:
+    """:func:`evaluate`, and the probabilities (N, C), which leave the device together with it."""
+    measures = _measures(arithmetic, scores, labels)
+    fetched = fetch({**measures, "probabilities": scores.probabilities})
+    return _evaluation(fetched, labels), fetched["probabilities"]
+
+
+def _measures(arithmetic: Arithmetic, scores: Scores, labels: Array) -> dict[str, Array]:
     xp = namespace(labels)
     right = xp.sum(xp.astype(classes(scores.probabilities) == labels, xp.int64))
-    return Evaluation(float(loss(arithmetic, scores)), int(right) / labels.shape[0])
+    return {"loss": loss(arithmetic, scores), "right": right}
+
+
+def _evaluation(fetched: dict[str, np.ndarray], labels: Array) -> Evaluation:
+    return Evaluation(float(fetched["loss"]), int(fetched["right"]) / labels.shape[0])
 
 
 def _passes(

@@ -10,6 +10,7 @@ import numpy as np
 
 from backendmlp import backend as backends
 from backendmlp import evaluation, inputs, model
+from backendmlp.arithmetic import demands
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config
 from backendmlp.errors import InputError
@@ -91,7 +92,7 @@ class MLP:
                     self.history.append(record)
                     on_epoch(record)
             finally:
-                self._keep(trainer.parameters)
+                self._keep(trainer.fetched())
         return self
 
     def predict(self, images: Array) -> Array:
@@ -176,8 +177,8 @@ class MLP:
             )
         return dict(parameters)
 
-    def _keep(self, parameters: Parameters) -> None:
-        self.parameters = {k: to_numpy(v).copy() for k, v in parameters.as_dict().items()}
+    def _keep(self, parameters: Mapping[str, np.ndarray]) -> None:
+        self.parameters = {name: value.copy() for name, value in parameters.items()}
 
     def _fitted(self) -> None:
         if not self.parameters:
@@ -194,6 +195,7 @@ class MLP:
         self._fitted()
         arithmetic, at = self.config.arithmetic(), self._backend_for(images)
         with at.scope():
+            demands.require(at, arithmetic)
             x = inputs.images(at, images, arithmetic.dtype, self.parameters["W1"].shape[0])
             on_device = {k: at.asarray(v, arithmetic.dtype) for k, v in self.parameters.items()}
             result = work(at, Parameters(**on_device), x)

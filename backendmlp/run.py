@@ -24,7 +24,7 @@ import numpy as np
 from backendmlp import checkpoint as checkpoints
 from backendmlp import inputs, memory, model
 from backendmlp import record as records
-from backendmlp.backend import Backend, to_numpy
+from backendmlp.backend import Backend
 from backendmlp.checkpoint import Checkpoint
 from backendmlp.config import Config
 from backendmlp.data import Dataset
@@ -98,6 +98,7 @@ class Run:
         on_epoch: Callable[[EpochRecord], None] = lambda record: None,
         on_progress: Callable[[int], None] = lambda images: None,
         should_stop: Callable[[], bool] = lambda: False,
+        on_warm_up: Callable[[bool], None] = lambda begins: None,
     ) -> bool:
         """Train to the end, or until told to stop; whether it is finished.
 
@@ -108,7 +109,13 @@ class Run:
             on_progress(images)
             self._save_in_time()
 
-        epochs = train(self.trainer, self.test, on_progress=progress, should_stop=should_stop)
+        epochs = train(
+            self.trainer,
+            self.test,
+            on_warm_up=on_warm_up,
+            on_progress=progress,
+            should_stop=should_stop,
+        )
         good, kept = self.trainer.state_before(), self.trainer.kept
         try:
             # A training that diverges overflows on its way, and says so itself.
@@ -179,13 +186,12 @@ class Run:
         records.write(self.folder / RECORD, record)
 
     def _save_model(self, path: Path) -> None:
-        parameters = {k: to_numpy(v) for k, v in self.trainer.parameters.as_dict().items()}
         metadata = {
             "config": self.config.as_dict(),
             "class_names": list(self.dataset.class_names),
             "image_shape": list(self.dataset.image_shape),
         }
-        save_model(path, parameters, metadata)
+        save_model(path, self.trainer.fetched(), metadata)
 
     @property
     def _model_bytes(self) -> int:

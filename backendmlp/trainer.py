@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from backendmlp import model, random
-from backendmlp.backend import Backend, to_numpy
+from backendmlp.arithmetic import demands
+from backendmlp.backend import Backend, fetch, to_numpy
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.evaluation import Scores
@@ -64,6 +65,7 @@ class Trainer:
     _indices: Array
     _totals: list[Array]
     _picked: list[Array]
+    _fetched: dict[str, np.ndarray] | None  # the parameters as they stand, once asked for
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class Trainer:
     ) -> None:
         self.backend, self.config = backend, config
         self.arithmetic = config.arithmetic()
+        demands.require(backend, self.arithmetic)
         self.images, self.labels = images, labels
         self._order = order or self._shuffle
         settled = model.settle(self.arithmetic, self._on_device(parameters).as_dict())
@@ -90,10 +93,26 @@ class Trainer:
     def parameters(self) -> Parameters:
         return self.stepper.parameters
 
+    def fetched(self) -> dict[str, np.ndarray]:
+        """The parameters in host memory, to be read only; they leave the device once an epoch."""
+        if self._fetched is None:
+            self._fetched = fetch(self.parameters.as_dict())
+        return self._fetched
+
     @property
     def count(self) -> int:
         """The number of images in an epoch."""
         return self.images.shape[0]
+
+    def warm_up(self) -> None:
+        """Two steps on a copy and an epoch's end, thrown away: a device compiles at first use."""
+        step = self._new_stepper(self._on_device(self.fetched()))
+        size = self.config.batch_size
+        order = self._indices[: min(2 * size, self.count)]
+        totals, picked = step.advance(self.images, self.labels, order, size)
+        losses = model.cross_entropy(self.arithmetic, totals, picked)
+        fetch({"loss": model.mean(self.arithmetic, losses), **step.parameters.as_dict()})
+        self.backend.synchronize()
 
     def advance(self, batches: int) -> bool:
         """Go through up to ``batches`` more mini-batches; whether the epoch is through."""
@@ -101,6 +120,7 @@ class Trainer:
         stop = min(self.position + batches * size, self.count)
         if stop > self.position:
             require_uncut(self.images)
+            self._fetched = None
             order = self._indices[self.position : stop]
             totals, picked = self.stepper.advance(self.images, self.labels, order, size)
             self._totals.append(totals)
@@ -116,19 +136,24 @@ class Trainer:
     def finish_epoch(self) -> float:
         """Close the epoch and return its mean training loss, the first value fetched in it.
 
+        The parameters leave the device with it, in one transfer.
+
         Raises :class:`DivergenceError` if the loss or a parameter is not finite; the parameters
         are then those of the end of the epoch before.
         """
-        xp = self.backend.xp
-        loss = float(model.mean(self.arithmetic, self._losses()))
-        if not (math.isfinite(loss) and _finite(xp, self.parameters)):
+        mean = model.mean(self.arithmetic, self._losses())
+        fetched = fetch({"loss": mean, **self.parameters.as_dict()})
+        loss = float(fetched.pop("loss"))
+        if not (math.isfinite(loss) and all(np.isfinite(v).all() for v in fetched.values())):
             self.stepper = self._new_stepper(self._before)
+            self._fetched = None
             raise DivergenceError(
                 f"the training diverged in epoch {self.epoch + 1}: the loss or a weight is not "
                 f"finite any more; the weights {self.kept} are kept, lower the learning rate "
                 f"(now {self.config.lr:g})"
             )
         self._begin(self.epoch + 1)
+        self._fetched = fetched
         return loss
 
     def _losses(self) -> Array:
@@ -146,17 +171,17 @@ class Trainer:
         for parts in (self._totals, self._picked):
             if len(parts) > 1:
                 parts[:] = [xp.concat(parts)]
-        empty = np.empty(0, self.arithmetic.dtype)
-        totals, picked = (
-            to_numpy(parts[0]).copy() if parts else empty for parts in (self._totals, self._picked)
-        )
-        before = _on_host(self._before) if self.position else None
-        return State(self.epoch, self.position, _on_host(self.parameters), totals, picked, before)
+        totals, picked = (np.empty(0, self.arithmetic.dtype) for _ in range(2))
+        if self._totals:
+            both = fetch({"totals": self._totals[0], "picked": self._picked[0]})
+            totals, picked = both["totals"].copy(), both["picked"].copy()
+        before = _copies(fetch(self._before.as_dict())) if self.position else None
+        return State(self.epoch, self.position, _copies(self.fetched()), totals, picked, before)
 
     def state_before(self) -> State:
         """Where the training stood before the epoch it is in, or at the beginning of."""
         empty = np.empty(0, self.arithmetic.dtype)
-        return State(self.epoch, 0, _on_host(self._before), empty, empty)
+        return State(self.epoch, 0, _copies(fetch(self._before.as_dict())), empty, empty)
 
     def restore(self, state: State) -> None:
         """Go on from ``state``, which another trainer, on any backend, has left."""
@@ -176,6 +201,7 @@ class Trainer:
     def _begin(self, epoch: int) -> None:
         self.epoch, self.position = epoch, 0
         self._totals, self._picked = [], []
+        self._fetched = None
         self._before, self._before_known = self.parameters, True
         # After the last epoch there is no order to be had from a caller who gave one for each.
         if epoch < self.config.epochs:
@@ -206,10 +232,5 @@ class Trainer:
         return self.backend.asarray(order, "int64")
 
 
-def _on_host(parameters: Parameters) -> dict[str, np.ndarray]:
-    """Copies in host memory."""
-    return {name: to_numpy(value).copy() for name, value in parameters.as_dict().items()}
-
-
-def _finite(xp: Any, parameters: Parameters) -> bool:
-    return all(bool(xp.all(xp.isfinite(value))) for value in parameters.as_dict().values())
+def _copies(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: value.copy() for name, value in arrays.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 from backendmlp.backend import to_numpy
 from backendmlp.digest import digest
-from backendmlp.evaluation import classes, evaluate
+from backendmlp.evaluation import classes, evaluate_and_fetch
 from backendmlp.trainer import Trainer
 
 Array = Any
@@ -46,15 +46,22 @@ def train(
     trainer: Trainer,
     test: tuple[Array, Array] | None = None,
     *,
+    on_warm_up: Callable[[bool], None] = lambda begins: None,
     on_progress: Callable[[int], None] = lambda images: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[EpochRecord]:
     """Train to the last epoch, yielding a record after each.
 
-    ``test`` holds images (N, F) and labels (N,) on the trainer's device.  ``on_progress`` is told,
-    a few times a second, how many images went by since the last call.  Ends early, perhaps within
-    an epoch, once ``should_stop`` says so; the trainer can then be asked for its state.
+    ``test`` holds images (N, F) and labels (N,) on the trainer's device.  A device that may
+    compile at first use is warmed up before the clock runs: ``on_warm_up`` is told True before and
+    False after.  ``on_progress`` is told, a few times a second, how many images went by since the
+    last call.  Ends early, perhaps within an epoch, once ``should_stop`` says so; the trainer can
+    then be asked for its state.
     """
+    if trainer.epoch < trainer.config.epochs and not trainer.backend.in_memory:
+        on_warm_up(True)
+        trainer.warm_up()
+        on_warm_up(False)
     while trainer.epoch < trainer.config.epochs:
         seconds = train_epoch(trainer, on_progress, should_stop)
         if trainer.position < trainer.count:
@@ -89,13 +96,13 @@ def train_epoch(
 def _record(
     trainer: Trainer, loss: float, seconds: float, test: tuple[Array, Array] | None
 ) -> EpochRecord:
-    weights = {k: to_numpy(v) for k, v in trainer.parameters.as_dict().items()}
+    weights = trainer.fetched()
     test_loss = accuracy = predictions = None
     if test is not None:
         scores = trainer.score(*test)
-        evaluation = evaluate(trainer.arithmetic, scores, test[1])
+        evaluation, probabilities = evaluate_and_fetch(trainer.arithmetic, scores, test[1])
         test_loss, accuracy = evaluation.loss, evaluation.accuracy
-        predictions = predictions_digest(scores.probabilities)
+        predictions = predictions_digest(probabilities)
     return EpochRecord(
         trainer.epoch,  # finished epochs, so the number of this one counted from 1
         loss,

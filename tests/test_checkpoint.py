@@ -26,7 +26,7 @@ from commandline import (
 from conftest import open_or_skip
 
 from backendmlp import InputError, checkpoint, training
-from backendmlp.backend import Backend
+from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config
 from backendmlp.data import load_folder
 from backendmlp.data.origin import origin
@@ -334,7 +334,11 @@ def test_so_does_a_test_loss_that_is_not_finite(
     begun(tmp_path, data, open_or_skip("numpy"), 1, 7)
     run = make(tmp_path, data, open_or_skip("numpy"))
     run.resume(checkpoint.load(tmp_path / CHECKPOINT))
-    monkeypatch.setattr(training, "evaluate", lambda *given: Evaluation(float("inf"), 0.5))
+
+    def overflowing(arithmetic, scores, labels):
+        return Evaluation(float("inf"), 0.5), to_numpy(scores.probabilities)
+
+    monkeypatch.setattr(training, "evaluate_and_fetch", overflowing)
     with pytest.raises(DivergenceError, match=r"test loss .* of before that epoch are kept"):
         run.train()
     kept = weights_digest(tmp_path / "model.safetensors")

@@ -21,11 +21,11 @@ TESTS = Path(__file__).resolve().parent
 PACKAGE = Path(backendmlp.__file__).parents[1]
 
 
-def python(*arguments: object) -> subprocess.CompletedProcess[str]:
+def python(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(map(str, (TESTS / "stand_in", TESTS, PACKAGE)))
     return subprocess.run(
         [sys.executable, "-W", "error", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -137,3 +137,119 @@ def test_a_training_that_diverges_is_told_in_a_sentence(folder, data):
     assert done.returncode == 2
     assert "diverged" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def refusal(*arguments: object, **environment: str) -> str:
+    """The one sentence with which the command line refuses, and leaves nothing behind."""
+    done = python("-m", "backendmlp", *arguments, **environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+SELECTING = {
+    "no-blas": ("libcublas.so.13", "install CUDA's libraries with: pip install 'backendmlp[cuda"),
+    "no-nvrtc": ("libnvrtc.so.13", "install CUDA's libraries with: pip install 'backendmlp[cuda"),
+    "no-headers": ("CUDA headers", "install CUDA's libraries with: pip install 'backendmlp[cuda"),
+    "old-driver": ("needs a CUDA GPU", "InsufficientDriver", "update the NVIDIA driver"),
+    "old-gpu": ("NoKernelImageForDevice", "update the NVIDIA driver, or install the CuPy that"),
+    "blas-without-memory": ("ALLOC_FAILED", "has too little memory to begin with"),
+    "memory=40": ("Out of memory", "has too little memory to begin with"),
+}
+
+
+@pytest.mark.parametrize("wrong", SELECTING)
+def test_selecting_the_backend_tells_what_it_cannot_do_without(data, tmp_path, wrong):
+    out = tmp_path / "run"
+    options = "--backend", "cupy", "--data", data, "--out", out
+    sentence = refusal("train", *options, STAND_IN_CUPY=wrong)
+    for part in SELECTING[wrong]:
+        assert part in sentence
+    assert not out.exists()
+
+
+ONCE = """
+import backendmlp
+backendmlp.select("cupy")
+from cupy._device import counted, emulation
+assert emulation == "{setting}"
+tried = []
+for _ in range(3):
+    for device in (None, "cuda:1"):
+        backendmlp.select("cupy", device)
+        tried.append(counted["to host"])
+assert tried == [1, 2, 2, 2, 2, 2], tried
+"""
+
+
+@pytest.mark.parametrize("setting", ["0", "1"])
+def test_a_device_is_tried_once_and_emulation_is_off_unless_asked_for(setting):
+    asked = {"CUBLAS_EMULATE_DOUBLE_PRECISION": setting} if setting != "0" else {}
+    done = python("-c", ONCE.format(setting=setting), **asked)
+    assert done.returncode == 0, done.stderr
+
+
+NOT_BITWISE = [
+    ({"STAND_IN_CUPY": "float32-products"}, "products of float64 matrices are not exact"),
+    ({"STAND_IN_CUPY": "max-drops-nan"}, "a maximum passes over NaN"),
+    ({"CUBLAS_EMULATE_DOUBLE_PRECISION": "1"}, "CUBLAS_EMULATE_DOUBLE_PRECISION=1 is set"),
+]
+TRIED = """
+import numpy
+from backendmlp import InputError, MLP
+
+x, y = numpy.zeros((4, 9), numpy.uint8), numpy.arange(4)
+MLP(2, epochs=1, numerics="native", backend="cupy").fit(x, y).predict(x)
+trained = MLP(2, epochs=1, backend="numpy").fit(x, y)
+new = MLP(2, epochs=1, backend="cupy")
+new.parameters = trained.parameters
+for work in (lambda: new.predict(x), lambda: new.loss(x, y), lambda: new.fit(x, y)):
+    try:
+        work()
+    except InputError as error:
+        assert {reason!r} in str(error), error
+    else:
+        raise AssertionError("done all the same")
+"""
+
+
+@pytest.mark.parametrize(("environment", "reason"), NOT_BITWISE)
+def test_a_device_that_cannot_be_bitwise_says_so_and_can_be_native(environment, reason):
+    done = python("-c", TRIED.format(reason=reason), **environment)
+    assert done.returncode == 0, done.stderr
+
+
+TRANSFERS = """
+import numpy
+from backendmlp import Config, load_sample, select
+from backendmlp.run import prepare
+from backendmlp.trainer import Trainer
+from backendmlp.training import train
+
+backend = select("cupy", "cuda:1")
+from cupy._device import counted, pinned
+advance, within = Trainer.advance, []
+def watched(self, batches):
+    before = counted["to host"], counted["to device"]
+    through = advance(self, batches)
+    within.append((counted["to host"], counted["to device"]) == before)
+    return through
+Trainer.advance = watched
+with backend.scope():
+    trainer, test = prepare(backend, Config(8, epochs=3, numerics="{numerics}"), load_sample())
+    ends = []
+    for record in train(trainer, test):
+        trainer.state()
+        ends.append(counted["to host"])
+assert within and all(within), within
+assert [b - a for a, b in zip(ends, ends[1:])] == [3, 3], ends
+assert pinned[0] < 1 << 20, pinned
+"""
+
+
+@pytest.mark.parametrize("numerics", ["bitwise", "native"])
+def test_on_the_second_gpu_nothing_crosses_within_an_epoch_and_three_arrays_at_its_end(numerics):
+    """Operations outside the backend's scope are refused there."""
+    done = python("-c", TRANSFERS.format(numerics=numerics))
+    assert done.returncode == 0, done.stderr

@@ -31,6 +31,7 @@ class Progress:
             dynamic_ncols=True,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{rate_fmt}{postfix}]",
         )
+        self._first = epoch
         self._name(epoch)
 
     def __enter__(self) -> Progress:
@@ -43,6 +44,13 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.close()
+
+    def warm_up(self, begins: bool) -> None:
+        """A device that compiles at first use ``begins`` to, or is through: no image goes by."""
+        if begins:
+            self._bar.set_description_str("preparing the device")
+        else:
+            self._name(self._first)
 
     def images(self, count: int) -> None:
         """``count`` more images went by."""

@@ -96,7 +96,7 @@ def _train(request: Request, config: Config, backend: Backend, folder: Path) -> 
             done=trainer.position,
             quiet=request.quiet,
         ) as progress:
-            finished = training.train(progress.epoch, progress.images, stop)
+            finished = training.train(progress.epoch, progress.images, stop, progress.warm_up)
     if request.plot and training.epochs:
         from backendmlp.commands.plot import plot_run
 

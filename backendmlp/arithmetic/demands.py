@@ -1,0 +1,123 @@
+"""What bitwise numerics asks of a device, tried out on it once before the first result.
+
+IEEE 754 settles it, but a device need not keep to it: a library may compute a product of float64
+matrices from several of fewer bits, and a maximum may pass over a NaN.  Each trial compares with
+NumPy on results that are exact, so that no order of operations is an excuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backendmlp.arithmetic import Arithmetic
+from backendmlp.arithmetic import constants as const
+from backendmlp.arithmetic.bitwise import MANTISSA, PIXEL_BITS, product_bits, sum_bits
+from backendmlp.backend import Backend, fetch
+from backendmlp.errors import InputError
+
+Array = Any
+
+# Large enough for what a library keeps for large products alone; odd numbers of odd terms, so
+# that the last bit of a sum counts as the first one does.
+_ROWS = _TERMS = 1023
+_COLUMNS = 128
+
+_FULFILLED: set[tuple[str, str]] = set()
+
+
+def require(backend: Backend, arithmetic: Arithmetic) -> None:
+    """Raise :class:`InputError` where ``backend`` cannot do ``arithmetic``'s exact operations.
+
+    To be called within the backend's scope; a device is tried once in a process.
+    """
+    if arithmetic.name != "bitwise":
+        return
+    if backend.altered is not None:
+        raise InputError(_sentence(backend, f"{backend.altered} is set"))
+    if (backend.name, backend.label) in _FULFILLED:
+        return
+    # NumPy's own arrays are what the others are compared with.
+    for what, holds in {} if backend.in_memory else _TRIALS.items():
+        if not holds(backend):
+            raise InputError(_sentence(backend, f"{what} on it"))
+    _FULFILLED.add((backend.name, backend.label))
+
+
+def _sentence(backend: Backend, reason: str) -> str:
+    return (
+        f"device {backend.label} of backend {backend.name!r} cannot give bitwise results: "
+        f"{reason}; unset CUBLAS_EMULATE_DOUBLE_PRECISION and CUPY_ACCELERATORS if they are set, "
+        "or choose native numerics or another backend"
+    )
+
+
+def _products_are_exact(backend: Backend) -> bool:
+    """Products that need all 53 bits, of two float factors and beside pixels."""
+    shapes = (_ROWS, _TERMS), (_TERMS, _COLUMNS)
+    return all(
+        _agree(backend, backend.xp.matmul, np.matmul, *map(_whole_numbers, shapes, bits))
+        for bits in (
+            product_bits(_TERMS),
+            (PIXEL_BITS, product_bits(_TERMS, beside_pixels=True)[1]),
+        )
+    )
+
+
+def _sums_are_exact(backend: Backend) -> bool:
+    xp = backend.xp
+    addends = _whole_numbers((_ROWS, _COLUMNS), sum_bits(_ROWS))
+    return _agree(backend, lambda x: xp.sum(x, axis=0), lambda x: x.sum(axis=0), addends)
+
+
+def _operations_are_rounded(backend: Backend) -> bool:
+    """Division, and the addition that rounds to whole numbers, which no kernel may shorten."""
+    x = _whole_numbers((_ROWS, 1), MANTISSA)
+
+    def operations(x: Array) -> Array:
+        return (1.0 / x) * 3.0 + ((x * 2.0**-5 + const.ROUND) - const.ROUND)
+
+    return _agree(backend, operations, operations, x)
+
+
+def _maxima_keep_nan(backend: Backend) -> bool:
+    xp = backend.xp
+    x = np.ones((_ROWS, _COLUMNS))
+    np.fill_diagonal(x, np.nan)
+    return all(
+        _agree(
+            backend,
+            lambda x, axis=axis: xp.max(x, axis=axis, keepdims=True),
+            lambda x, axis=axis: x.max(axis=axis, keepdims=True),
+            x,
+        )
+        for axis in (0, 1)
+    )
+
+
+_TRIALS: dict[str, Callable[[Backend], bool]] = {
+    "products of float64 matrices are not exact": _products_are_exact,
+    "sums of float64 are not exact": _sums_are_exact,
+    "float64 is not rounded as IEEE 754 says": _operations_are_rounded,
+    "a maximum passes over NaN": _maxima_keep_nan,
+}
+
+
+def _agree(
+    backend: Backend,
+    there: Callable[..., Array],
+    here: Callable[..., np.ndarray],
+    *operands: np.ndarray,
+) -> bool:
+    found = fetch({"found": there(*(backend.asarray(x, "float64") for x in operands))})["found"]
+    return np.array_equal(found, here(*operands), equal_nan=True)
+
+
+def _whole_numbers(shape: tuple[int, int], bits: int) -> np.ndarray:
+    """Odd whole numbers in the uppermost eighth of those of ``bits`` bits, float64."""
+    # Weyl's sequence, by the golden ratio: spread out evenly, and the same everywhere.
+    count = np.arange(1, shape[0] * shape[1] + 1, dtype=np.uint64)
+    spread = (count * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits + 3)
+    return ((2**bits - 1) - (spread & ~np.uint64(1)).astype(np.float64)).reshape(shape)
