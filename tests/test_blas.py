@@ -1,4 +1,4 @@
-"""The OpenBLAS of NumPy's wheels, or of a package: found, told how many threads to take, and left as it was."""
+"""An OpenBLAS, NumPy's or a package's: found, told how many threads to take, left as it was."""
 
 from __future__ import annotations
 

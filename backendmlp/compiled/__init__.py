@@ -1,10 +1,11 @@
 """Many steps as one compiled function, on NumPy's arrays: the bits of the definition, soonest.
 
-A replacement for :class:`backendmlp.step.Step`, where a C compiler was at hand when the package was
-installed and there is an OpenBLAS: NumPy's own or that of scipy-openblas64.  Every thread owns some of the
-hidden units, whose weights then never leave its core's cache, and meets the others twice a batch
-(three times in bitwise numerics).  The products remain OpenBLAS's, called with one thread each; in
-native numerics the order of operations differs from the definition's within rounding.
+A replacement for :class:`backendmlp.step.Step`, where the library was compiled when the package was
+installed, or came with it, and there is an OpenBLAS: NumPy's own or scipy-openblas64's.  Every
+thread owns some of the hidden units, whose weights then never leave its core's cache, and meets the
+others twice a batch (three times in bitwise numerics).  The products remain OpenBLAS's, called with
+one thread each; in native numerics the order of operations differs from the definition's within
+rounding.
 ``BACKENDMLP_COMPILED=0`` in the environment leaves it out.
 """
 
