@@ -64,7 +64,7 @@ def checked(wheel: Path, platform: str) -> str:
     expected = '{ "libc.so": null }' if platform.startswith("musl") else f'"{platform}"'
     if expected not in said:
         sys.exit(f"{wheel.name} is not what its name says: {said}")
-    return ", as auditwheel says"
+    return ", which needs libc.so alone" if platform.startswith("musl") else ", as auditwheel says"
 
 
 def call(*arguments: str, **environment: str) -> str:
