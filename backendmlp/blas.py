@@ -1,4 +1,4 @@
-"""The OpenBLAS that NumPy's wheels bring along: its products, and how many threads it takes."""
+"""An OpenBLAS at hand, NumPy's own before another: its products, and how many threads it takes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import ctypes
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from pathlib import Path
 
 _PRODUCTS = {"float32": "scipy_cblas_sgemm64_", "float64": "scipy_cblas_dgemm64_"}
 _GET_THREADS, _SET_THREADS = (f"scipy_openblas_{verb}_num_threads64_" for verb in ("get", "set"))
 
 
 class OpenBLAS:
-    """``library`` with the names that NumPy's wheels give its functions; AttributeError else."""
+    """``library`` with the names that NumPy's wheels give its functions; AttributeError else.
 
-    def __init__(self, library: ctypes.CDLL) -> None:
+    ``name`` says in words whose it is.
+    """
+
+    def __init__(self, library: ctypes.CDLL, name: str = "an OpenBLAS") -> None:
+        self.name = name
         self._products = {dtype: getattr(library, name) for dtype, name in _PRODUCTS.items()}
         self._get_threads = getattr(library, _GET_THREADS)
         self._set_threads = getattr(library, _SET_THREADS)
@@ -66,14 +71,35 @@ class OpenBLAS:
 
 @lru_cache(maxsize=1)
 def openblas() -> OpenBLAS | None:
-    """NumPy's own OpenBLAS; None where it multiplies with another library."""
+    """NumPy's own OpenBLAS, else that of the package scipy-openblas64; None where neither is.
+
+    NumPy's comes first since it is there already, as fast, and with one pool of threads the fewer:
+    scripts/benchmark.md.  Of either, ``OPENBLAS_NUM_THREADS``, the processors that the process may
+    use, and threadpoolctl decide the threads.
+    """
+    for name, paths in (("NumPy's OpenBLAS", _numpys), ("scipy-openblas64", _packaged)):
+        for path in paths():
+            with suppress(AttributeError, OSError):
+                return OpenBLAS(ctypes.CDLL(str(path)), name)
+    return None
+
+
+def _numpys() -> Iterator[str]:
+    """What NumPy multiplies with, as the system knows it."""
     from threadpoolctl import threadpool_info
 
     for entry in threadpool_info():
         # Another package may have brought one too, with threads of its own.
         if entry["user_api"] == "blas" and "numpy" in entry["filepath"]:
-            try:
-                return OpenBLAS(ctypes.CDLL(entry["filepath"]))
-            except (AttributeError, OSError):
-                continue
-    return None
+            yield entry["filepath"]
+
+
+def _packaged() -> list[Path]:
+    """The library of scipy-openblas64, where it is installed; its name's end is the system's."""
+    try:
+        from scipy_openblas64 import get_lib_dir
+    except ImportError:
+        return []
+    suffixes = (".so", ".dylib", ".dll")
+    found = Path(get_lib_dir()).glob("libscipy_openblas64_*")
+    return [path for path in found if path.suffix in suffixes]

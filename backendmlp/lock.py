@@ -14,18 +14,14 @@ from backendmlp.errors import InputError
 def locked(folder: Path) -> Iterator[None]:
     """Hold ``folder`` for this process; raises :class:`InputError` where another one holds it.
 
-    The lock is on the folder itself, so no file is left behind, and the system gives it back when
-    the process ends, however it ends.  Where folders cannot be locked (Windows) nothing is held.
+    The system gives the lock back when the process ends, however it ends.  The lock is on the
+    folder itself, so no file is left behind; Windows locks files alone, and there an empty file
+    ``.lock`` in the folder is held.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(*((folder, os.O_RDONLY) if os.name != "nt" else _file(folder)))
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
         except OSError as error:
             raise InputError(
                 f"another training is writing to {str(folder)!r}; wait for it, "
@@ -34,3 +30,19 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _file(folder: Path) -> tuple[Path, int]:
+    return folder / ".lock", os.O_RDWR | os.O_CREAT
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock at once; OSError where another process has it."""
+    try:
+        import fcntl
+    except ImportError:
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def machine() -> dict[str, Any]:
     from backendmlp import compiled
 
     simd = np.show_config(mode="dicts")["SIMD Extensions"]
-    found = {"numpy": np.__version__, "kernels": simd.get("found", []), "blas": []}
+    found: dict[str, Any] = {"python": platform.python_version(), "byteorder": sys.byteorder}
+    found |= {"numpy": np.__version__, "kernels": simd.get("found", []), "blas": []}
     found["compiled"] = compiled.available()
     if importlib.util.find_spec("threadpoolctl"):
         import threadpoolctl

@@ -1,13 +1,15 @@
-"""The OpenBLAS of NumPy's wheels: found, told how many threads to take, and left as it was."""
+"""An OpenBLAS, NumPy's or a package's: found, told how many threads to take, left as it was."""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import golden
 import numpy as np
 import pytest
 import threadpoolctl
@@ -66,6 +68,7 @@ def test_a_foreign_blas_is_not_used(monkeypatch, library):
     foreign = [{"user_api": "blas", "filepath": library}]
     monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: foreign)
     monkeypatch.setattr(ctypes, "CDLL", lambda path: object())
+    monkeypatch.setattr(blas, "_packaged", list)
     assert blas.openblas.__wrapped__() is None
 
 
@@ -122,3 +125,48 @@ def test_a_child_forked_beside_a_training_trains_too():
         check=False,
     )
     assert process.stdout == f"{[0] * 8}\n", process.stderr
+
+
+@pytest.fixture
+def packaged(monkeypatch) -> blas.OpenBLAS:
+    """What is found beside a NumPy that multiplies with something else."""
+    pytest.importorskip("scipy_openblas64")
+    monkeypatch.setattr(blas, "_numpys", lambda: iter(["libmkl_rt.so"]))
+    found = blas.openblas.__wrapped__()
+    assert found is not None
+    return found
+
+
+def test_numpys_own_comes_first(openblas):
+    assert openblas.name == "NumPy's OpenBLAS"
+
+
+def test_without_numpys_own_the_package_multiplies(packaged, steps, monkeypatch):
+    assert packaged.name == "scipy-openblas64"
+    for module in (steps, steps.steps):
+        monkeypatch.setattr(module, "openblas", lambda: packaged)
+    assert steps.describe() == "compiled, with scipy-openblas64"
+    expected = json.loads(golden.FILE.read_text())["sample"]
+    before = packaged.threads
+    with threadpoolctl.threadpool_limits(2, "blas"):  # of this library too
+        assert packaged.threads == 2
+        assert golden.run("sample") == expected
+        assert packaged.threads == 2
+    assert packaged.threads == before
+
+
+def test_the_package_takes_the_threads_that_the_environment_allows():
+    pytest.importorskip("scipy_openblas64")
+    code = """
+from backendmlp import blas
+blas._numpys = lambda: iter(())
+print(blas.openblas().name, blas.openblas().threads)
+"""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    printed = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert printed == "scipy-openblas64 1\n"
+
+
+def test_where_the_package_is_missing_nothing_is_found(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy_openblas64", None)
+    assert blas._packaged() == []

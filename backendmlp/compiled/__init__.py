@@ -1,10 +1,11 @@
 """Many steps as one compiled function, on NumPy's arrays: the bits of the definition, soonest.
 
-A replacement for :class:`backendmlp.step.Step`, where a C compiler was at hand when the package was
-installed and NumPy multiplies with the OpenBLAS of its wheels.  Every thread owns some of the
-hidden units, whose weights then never leave its core's cache, and meets the others twice a batch
-(three times in bitwise numerics).  The products remain OpenBLAS's, called with one thread each; in
-native numerics the order of operations differs from the definition's within rounding.
+A replacement for :class:`backendmlp.step.Step`, where the library was compiled when the package was
+installed, or came with it, and there is an OpenBLAS: NumPy's own or scipy-openblas64's.  Every
+thread owns some of the hidden units, whose weights then never leave its core's cache, and meets the
+others twice a batch (three times in bitwise numerics).  The products remain OpenBLAS's, called with
+one thread each; in native numerics the order of operations differs from the definition's within
+rounding.
 ``BACKENDMLP_COMPILED=0`` in the environment leaves it out.
 """
 
@@ -44,6 +45,7 @@ def describe() -> str:
         return "not compiled: BACKENDMLP_COMPILED is 0"
     if library.library() is None:
         return "not compiled: install backendmlp again where a C compiler is at hand"
-    if openblas() is None:
-        return "not compiled: they need the OpenBLAS of NumPy's own wheels (pip install numpy)"
-    return "compiled"
+    blas = openblas()
+    if blas is None:
+        return "not compiled: they need an OpenBLAS (pip install scipy-openblas64)"
+    return f"compiled, with {blas.name}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
+import sys
 from functools import lru_cache
+from pathlib import Path
 
 _POINTERS = ("images", "labels", "order")
 _COUNTS = ("count", "batch", "pixels", "features", "hidden", "classes", "threads")
@@ -13,6 +14,8 @@ _MEMORY = ("W1", "b1", "W2", "b2", "totals", "picked", "probabilities", "gemm", 
 _REALS = ("rate", "levels")
 _BITWISE = ("grid", "limit", "exp_inverse", "exp_high", "exp_low", "exp_lowest", "exp_offset")
 _OUTER = ("exp_table", "seconds")
+
+_SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 
 PHASES = (  # of job.h
     "images fetched, as real numbers",
@@ -48,11 +51,10 @@ def wanted() -> bool:
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
     """What ``step.c`` was compiled to; None where it was not, or not for this version."""
-    found = importlib.util.find_spec("backendmlp.compiled._step")
-    if not wanted() or found is None or found.origin is None:
+    if not wanted():
         return None
     try:
-        loaded = ctypes.CDLL(found.origin)
-    except OSError:  # built for another machine
+        loaded = ctypes.CDLL(str(Path(__file__).with_name(f"libstep{_SUFFIX}")))
+    except OSError:  # not built, or for another machine
         return None
     return loaded if loaded.job_bytes() == ctypes.sizeof(Job) else None
