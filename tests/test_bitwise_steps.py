@@ -84,6 +84,63 @@ def test_also_where_one_step_leads_far_beyond_all_limits(faster, rate):
     assert_same_steps(faster, 3, 20, 10, 5, 16, rate, 1.0)
 
 
+def assert_same_bits(steps, images, labels, batches) -> None:
+    expected, *found = (trace(step, NUMPY, images, labels, batches) for step in steps)
+    for one in found:
+        assert one == expected
+
+
+@pytest.mark.parametrize("rate", [1e29, 1e32, 1e120, 1e140, 1e300, 1e-300, 1e-310, 5e-324])
+@pytest.mark.parametrize("scale", [0.0, 1e-300, 2.0**-30, 1.0])
+def test_also_at_any_rate_however_small_the_output_weights(faster, rate, scale):
+    """A rate of 1e140 passed where W2 is zero, and the weights stayed finite."""
+    images, labels, _ = problem(3, 5, 5, 3, 50)
+    rng = np.random.default_rng(3)
+    W1, W2 = rng.normal(size=(5, 5)), rng.normal(size=(5, 3)) * scale
+    p = model.Parameters(BITWISE.settle(W1), np.ones(5), W2, np.zeros(3))
+    steps = Step(BITWISE, p, rate), faster.stepper(BITWISE, p, rate, images)
+    assert_same_bits(steps, images, labels, [np.arange(50), np.arange(20), np.arange(50)])
+
+
+@pytest.mark.parametrize("name", ["W1", "b1", "W2", "b2"])
+@pytest.mark.parametrize("power", [98, 100, 101, 449, 451])
+def test_also_where_one_weight_alone_is_huge(faster, name, power):
+    images, labels, start = problem(3, 5, 4, 3, 50)
+    for rate in (0.1, 2.0**99, 2.0**300):
+        changed = {**start, name: start[name].copy()}
+        changed[name].flat[1] = 2.0**power
+        p = settled(NUMPY, changed)
+        steps = Step(BITWISE, p, rate), faster.stepper(BITWISE, p, rate, images)
+        assert_same_bits(steps, images, labels, [np.arange(50), np.arange(20)])
+
+
+@pytest.mark.parametrize("value", [2.0**-30, 1 / 3, -0.0, 5e-324, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["W1", "b1", "W2", "b2"])
+def test_also_with_a_weight_that_is_not_on_the_grid(faster, name, value):
+    images, labels, start = problem(4, 20, 10, 5, 100)
+    p = settled(NUMPY, start)
+    getattr(p, name).flat[::3] = value
+    steps = Step(BITWISE, p, 0.1), faster.stepper(BITWISE, p, 0.1, images)
+    assert_same_bits(steps, images, labels, [np.arange(50), np.arange(50, 100)])
+
+
+def test_also_where_the_batch_is_much_larger_than_the_features(faster):
+    """What rounding the deltas adds to the weights was once left out of their bound."""
+    n = 2052
+    images, labels = np.full((2 * n, 1), 255, np.uint8), np.repeat([1, 0], n)
+    p = model.Parameters(
+        np.array([[0.0]]), np.array([1.0004859250038862]),
+        np.array([[0.0, 1089.4800415039062]]), np.array([2.0**16, 0.0]),
+    )  # fmt: skip
+    rate = 15.038366354070604
+    expected, found = (
+        [list(map(exact.bits, step.advance(images, labels, np.arange(2 * n), n)))]
+        + [exact.bits(value) for value in step.parameters.as_dict().values()]
+        for step in (Step(BITWISE, p, rate), faster.stepper(BITWISE, p, rate, images))
+    )
+    assert found == expected
+
+
 @pytest.mark.parametrize("scale", [1.0, 2.0**30, 2.0**980])
 def test_parameters_come_back_as_they_went_in(faster, scale):
     images, _, start = problem(3, 20, 40, 5, 1)

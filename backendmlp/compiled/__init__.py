@@ -27,7 +27,7 @@ def stepper(
 ) -> Stepper | None:
     """The compiled step for ``arithmetic`` and this kind of images; None where there is none."""
     kinds = ("uint8",) if arithmetic.name == "bitwise" else ("uint8", arithmetic.dtype)
-    if not available() or str(images.dtype) not in kinds or not images.flags.c_contiguous:
+    if not available() or images.dtype.newbyteorder("=") not in kinds:
         return None
     make = CompiledBitwiseStep if arithmetic.name == "bitwise" else CompiledStep
     return make(arithmetic, parameters, rate, images)

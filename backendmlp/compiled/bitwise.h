@@ -12,8 +12,8 @@
 
 #define ROUND 0x1.8p52
 #define SMALLEST 0x1p-450 /* the powers of two by which the definition scales: to 2**450 */
-#define LARGEST 0x1p100   /* of biases and output weights here: far from the other end */
-#define EXACT 0x1p51      /* below it adding and subtracting ROUND rounds to the nearest */
+#define LARGEST 0x1p100   /* of rate, biases and output weights here: far from the other end */
+#define MOST_ROWS (INT64_C(1) << 31) /* so that a delta keeps at least 14 bits */
 
 struct share {
     const struct job *job;
@@ -185,28 +185,37 @@ INLINE void sums_of_columns(const double *restrict x, int64_t n, int64_t width,
             sums[j] += x[i * width + j];
 }
 
-/* Whether a step's own numbers stay in range, seen from this thread's biases and weights. */
+/* The largest |W1| of this thread's units; infinity where one is no whole number of grid units. */
+CLONED static double bound_of(const double *W1, int64_t count)
+{
+    double top = 0.0;
+    int whole = 1;
+    for (int64_t i = 0; i < count; i++) {
+        whole &= (W1[i] + ROUND) - ROUND == W1[i]; /* not of a NaN */
+        top = larger(fabs(W1[i]), top);
+    }
+    return whole ? top : INFINITY;
+}
+
+/* Whether a step's own numbers stay in range, seen from this thread's biases and weights.
+ *
+ * Where none of these exceeds 2**100, neither does |d2| <= rate / n; what comes of them, at most
+ * products of three and sums of them, stays far below 2**450, up to where both ways are the same.
+ */
 CLONED static int fits(struct share *own)
 {
     const struct job *job = own->job;
-    if (!(own->bound <= job->limit)) {
-        own->bound = 0.0;
-        for (int64_t i = 0; i < job->features * own->units; i++)
-            if (!(fabs(own->W1[i]) <= own->bound))
-                own->bound = fabs(own->W1[i]); /* a NaN stays */
-    }
-    int fit = own->bound <= job->limit;
+    if (!(own->bound <= job->limit))
+        own->bound = bound_of(own->W1, job->features * own->units);
+    int fit = own->bound <= job->limit && smaller(job->batch, job->count) <= MOST_ROWS;
+    fit &= job->probabilities != NULL || fabs(job->rate) <= LARGEST;
     for (int64_t i = 0; i < own->units; i++)
         fit &= fabs(own->b1[i]) <= LARGEST;
     for (int64_t i = 0; i < job->classes; i++)
         fit &= fabs(own->b2[i]) <= LARGEST;
-    double top = 0.0;
-    for (int64_t i = 0; i < own->units * job->classes; i++) {
+    for (int64_t i = 0; i < own->units * job->classes; i++)
         fit &= fabs(own->W2[i]) <= LARGEST;
-        top = larger(fabs(own->W2[i]), top);
-    }
-    /* |d2| <= rate / n; a rounding at most doubles a factor, and so a row's largest delta. */
-    return fit && job->rate * top * (double)job->classes * 8.0 < EXACT * job->grid;
+    return fit;
 }
 
 /* The hidden units' values and each row's largest of them. */
@@ -288,8 +297,8 @@ CLONED static void softmax(const struct share *own, const struct shared *shared,
     for (int64_t i = first; i < end; i++) {
         double *row = shared->shifted + i * classes;
         for (int64_t c = 0; c < classes; c++) {
-            double logit = shared->part[i * classes + c];
-            for (int64_t t = 1; t < job->threads; t++)
+            double logit = 0.0; /* a sum of zeros is +0, as in the definition */
+            for (int64_t t = 0; t < job->threads; t++)
                 logit += shared->part[t * size + i * classes + c];
             row[c] = logit + own->b2[c];
         }
@@ -322,31 +331,37 @@ CLONED static void softmax(const struct share *own, const struct shared *shared,
     }
 }
 
-/* The hidden units' deltas, in units of the grid, and each unit's largest. */
+/* delta * scale where the unit was active, else zero; and the largest of each unit, (width,). */
+INLINE void mask_columns(double *restrict delta, const double *restrict hidden, int64_t n,
+                         int64_t width, double scale, double *restrict tops)
+{
+    for (int64_t j = 0; j < width; j++)
+        tops[j] = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < width; j++) {
+            double value = hidden[i * width + j] > 0.0 ? delta[i * width + j] : 0.0;
+            value *= scale;
+            delta[i * width + j] = value;
+            tops[j] = larger(fabs(value), tops[j]);
+        }
+}
+
+/* The hidden units' deltas, in units of the grid, and what W1 may have grown to after them. */
 CLONED static void deltas(struct share *own, const double *d2, int64_t n)
 {
     const struct job *job = own->job;
     int64_t units = own->units, classes = job->classes;
     gemm_float64 *gemm = (gemm_float64 *)job->gemm;
-    double backward = 1.0 / job->grid * (1.0 / job->levels);
-    double *restrict delta = own->delta, *restrict tops = own->by_unit;
     tops_of_rows(d2, n, classes, own->by_row);
     round_rows(d2, n, classes, own->by_row, left_bits(classes), own->small);
     tops_of_rows(own->W2, units, classes, own->by_unit);
     round_rows(own->W2, units, classes, own->by_unit, right_bits(classes), own->W2_rounded);
     gemm(ROW_MAJOR, PLAIN, TRANSPOSED, n, units, classes, 1.0, own->small, classes,
-         own->W2_rounded, classes, 0.0, delta, units);
-    for (int64_t j = 0; j < units; j++)
-        tops[j] = 0.0;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < units; j++) {
-            double value = own->hidden[i * units + j] > 0.0 ? delta[i * units + j] : 0.0;
-            value *= backward;
-            delta[i * units + j] = value;
-            tops[j] = larger(fabs(value), tops[j]);
-        }
-    double top = top_of(tops, units);
-    round_columns(delta, n, units, tops, sum_bits(n) - 8, delta);
+         own->W2_rounded, classes, 0.0, own->delta, units);
+    mask_columns(own->delta, own->hidden, n, units, 1.0 / job->grid * (1.0 / job->levels),
+                 own->by_unit);
+    double top = top_of(own->by_unit, units);
+    round_columns(own->delta, n, units, own->by_unit, sum_bits(n) - 8, own->delta);
     /* What a weight can change by: the sum over the rows of the largest pixel times a delta, and
      * what rounding to at least 14 bits can add to it. */
     own->bound += top * job->levels * (double)n * (1.0 + 0x1p-10) + 1.0;
