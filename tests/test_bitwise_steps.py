@@ -117,7 +117,7 @@ def test_also_where_one_weight_alone_is_huge(faster, name, power):
 @pytest.mark.parametrize("value", [2.0**-30, 1 / 3, -0.0, 5e-324, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["W1", "b1", "W2", "b2"])
 def test_also_with_a_weight_that_is_not_on_the_grid(faster, name, value):
-    images, labels, start = problem(4, 20, 10, 5, 100)
+    images, labels, start = problem(4, 784, 10, 5, 100)
     p = settled(NUMPY, start)
     getattr(p, name).flat[::3] = value
     steps = Step(BITWISE, p, 0.1), faster.stepper(BITWISE, p, 0.1, images)
