@@ -114,14 +114,22 @@ def test_also_where_one_weight_alone_is_huge(faster, name, power):
         assert_same_bits(steps, images, labels, [np.arange(50), np.arange(20)])
 
 
-@pytest.mark.parametrize("value", [2.0**-30, 1 / 3, -0.0, 5e-324, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [2.0**-30, -0.0, 5e-324, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["W1", "b1", "W2", "b2"])
 def test_also_with_a_weight_that_is_not_on_the_grid(faster, name, value):
-    images, labels, start = problem(4, 784, 10, 5, 100)
+    images, labels, start = problem(4, 20, 10, 5, 100)
     p = settled(NUMPY, start)
-    getattr(p, name).flat[::3] = value
+    getattr(p, name).flat[3] = value
     steps = Step(BITWISE, p, 0.1), faster.stepper(BITWISE, p, 0.1, images)
     assert_same_bits(steps, images, labels, [np.arange(50), np.arange(50, 100)])
+
+
+def test_also_where_no_weight_is_on_the_grid(steps):
+    """As a file may hold them: they pass the definition's rounding, and are rounded there."""
+    images, labels, start = problem(4, 784, 10, 5, 100)
+    p = model.Parameters(**start)
+    both = Step(BITWISE, p, 0.1), steps.stepper(BITWISE, p, 0.1, images)
+    assert_same_bits(both, images, labels, [np.arange(50), np.arange(50, 100)])
 
 
 def test_also_where_the_batch_is_much_larger_than_the_features(faster):
