@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp import model, random
+from backendmlp import choose, model, random
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.evaluation import Scores
 from backendmlp.model import Parameters
-from backendmlp.step import Stepper, stepper
+from backendmlp.step import Stepper
 
 Array = Any
 Order = Callable[[int], Array]
@@ -161,7 +161,7 @@ class Trainer:
         dtype = self.arithmetic.dtype
         on_device = {k: self.backend.asarray(v, dtype) for k, v in parameters.items()}
         settled = model.settle(self.arithmetic, on_device)
-        return stepper(self.backend, self.arithmetic, settled, self.config.lr, self.images)
+        return choose.stepper(self.backend, self.arithmetic, settled, self.config.lr, self.images)
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         return random.permutation(random.stream(self.config.seed, _SHUFFLE, epoch), self.count)
