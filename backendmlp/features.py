@@ -79,8 +79,7 @@ def _unit(x: Array) -> Array:
     """Where a column holds numbers beyond 2**450: NaN."""
     xp = namespace(x)
     top = xp.max(xp.abs(x), axis=0)
-    one = xp.asarray(1.0, dtype=xp.float64, device=device_of(x))
-    return power_of_two(xp.where(top > 0.0, top, one)) * 2.0**-TRAINING_BITS
+    return power_of_two(xp.where(top > 0.0, top, _number(x, 1.0))) * 2.0**-TRAINING_BITS
 
 
 def _in_units(x: Array, unit: Array) -> Array:
@@ -92,8 +91,14 @@ def _in_units(x: Array, unit: Array) -> Array:
 def _whole(steps: Array) -> Array:
     """The nearest whole numbers, half to even, clipped: int32."""
     xp = namespace(steps)
-    clipped = xp.clip(steps, -float(LARGEST), float(LARGEST))
-    return xp.astype((clipped + const.ROUND) - const.ROUND, xp.int32)
+    for bound, beyond in ((LARGEST, steps > LARGEST), (-LARGEST, steps < -LARGEST)):
+        steps = xp.where(beyond, _number(steps, bound), steps)
+    return xp.astype((steps + const.ROUND) - const.ROUND, xp.int32)
+
+
+def _number(like: Array, value: float) -> Array:
+    xp = namespace(like)
+    return xp.asarray(value, dtype=xp.float64, device=device_of(like))
 
 
 def _pieces(x: Array) -> Iterator[Array]:

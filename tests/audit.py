@@ -25,7 +25,6 @@ FUNCTIONS = {
     "concat": "moves entries",
     "take": "moves entries",
     "where": "selects entries",
-    "clip": "selects an entry or a bound",
     "abs": "clears the sign bit",
     "max": "selects an entry; order cannot matter",
     "min": "selects an entry; order cannot matter",
