@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import operator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from backendmlp import evaluation, model
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.arithmetic import constants as const
-from backendmlp.arithmetic.bitwise import product_bits
+from backendmlp.arithmetic.bitwise import FEATURE_BITS, PIXEL_BITS, product_bits
 from backendmlp.blas import openblas
 from backendmlp.compiled import library
 from backendmlp.evaluation import Scores
@@ -23,6 +24,7 @@ Array = Any
 _FEWEST_UNITS = 12  # of a thread: with fewer, products so narrow are slow
 _SCORED = 256  # images in a pass that learns nothing
 _PAGE = 4096
+_LARGEST = 2.0**100  # of bitwise.h
 _MOST_NUMBERS = 1 << 56  # some of each kind, of 8 bytes: C counts them in 63 bits
 
 
@@ -42,10 +44,11 @@ class CompiledStep:
         self._job = library.Job(
             features=features, hidden=hidden, classes=classes, threads=threads, rate=rate,
             levels=model.levels(images), gemm=blas.address(arithmetic.dtype),
-            pixels=images.dtype == np.uint8,
+            kind=library.PIXELS if images.dtype == np.uint8 else library.OWN,
         )  # fmt: skip
         bitwise = arithmetic.name == "bitwise"
         self._name = "bitwise" if bitwise else f"native_{arithmetic.dtype}"  # of its functions
+        self._unit = parameters.unit
         self._kind = images.dtype.newbyteorder("=")
         self._bounds = [hidden * thread // threads for thread in range(threads + 1)]
         self._workspace = np.empty(0, np.uint8)
@@ -64,7 +67,8 @@ class CompiledStep:
 
     @property
     def parameters(self) -> Parameters:
-        return Parameters(self._joined(), self.b1.copy(), self.W2.copy(), self.b2.copy())
+        own = self._joined(), self.b1.copy(), self.W2.copy(), self.b2.copy()
+        return Parameters(*own, unit=self._unit)
 
     def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
         totals, picked = (np.empty(len(order), self.arithmetic.dtype) for _ in range(2))
@@ -156,17 +160,26 @@ class CompiledStep:
 
 
 class CompiledBitwiseStep(CompiledStep):
-    """Bitwise numerics on pixels; W1 is held in units of its grid, as whole numbers.
+    """Bitwise numerics on pixels or settled features; W1 is held in whole units of its grid.
 
     Where a weight leaves the range in which that is exact, the definition does the step.
     """
 
-    def __init__(self, arithmetic: Arithmetic, *others: Any) -> None:
-        super().__init__(arithmetic, *others)
+    def __init__(
+        self, arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
+    ) -> None:
+        super().__init__(arithmetic, parameters, rate, images)
         job = self._job
         job.grid = const.GRID
-        # 2**bits in units: the definition's rounding to that many bits is then the identity.
-        job.limit = 2.0 ** product_bits(job.features, beside_pixels=True)[1]
+        if parameters.unit is None:
+            job.input_bits = PIXEL_BITS
+            # 2**bits in units: the definition's rounding to that many bits is then the identity.
+            job.limit = 2.0 ** product_bits(job.features, beside_pixels=True)[1]
+        else:
+            job.kind, job.input_bits = library.FEATURES, FEATURE_BITS
+            job.limit = _LARGEST / const.GRID
+            self._unit = np.array(parameters.unit, np.float64)
+            job.unit = _address(self._unit)
         job.exp_inverse, job.exp_high, job.exp_low, job.exp_lowest, job.exp_offset = (
             const.EXP_INVERSE, const.EXP_HIGH, const.EXP_LOW, const.EXP_LOWEST, const.EXP_OFFSET,
         )  # fmt: skip
@@ -175,7 +188,7 @@ class CompiledBitwiseStep(CompiledStep):
     @property
     def parameters(self) -> Parameters:
         p = super().parameters
-        return Parameters(p.W1 * const.GRID, p.b1, p.W2, p.b2)
+        return replace(p, W1=p.W1 * const.GRID)
 
     def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
         totals, picked = (np.empty(len(order)) for _ in range(2))
@@ -197,8 +210,7 @@ class CompiledBitwiseStep(CompiledStep):
         return result
 
     def _load(self, parameters: Parameters) -> None:
-        p = parameters
-        super()._load(Parameters(p.W1 * (1.0 / const.GRID), p.b1, p.W2, p.b2))
+        super()._load(replace(parameters, W1=parameters.W1 * (1.0 / const.GRID)))
 
 
 def _batch_rows(size: int, count: int) -> int:
