@@ -46,6 +46,14 @@ class Config:
         return asdict(self)
 
 
+def definition(numerics: str, *, pixels: bool) -> int:
+    """The number of the definition that a run's bits follow; it goes up when they change.
+
+    2 for features in bitwise numerics, which are settled once when they come in; 1 for all else.
+    """
+    return 2 if numerics == "bitwise" and not pixels else 1
+
+
 def positive_int(name: str, value: Any, largest: int) -> int:
     """``value`` as an int from 1 to ``largest``."""
     if not _is_whole(value) or not 1 <= int(value) <= largest:

@@ -1,17 +1,17 @@
-"""Steps of gradient descent: as the model defines them, or faster ones with the same bits.
+"""Steps of gradient descent: what the trainer asks of one, and how the model defines it.
 
 A step owns the parameters while it runs.  :class:`Step` is the definition, on any backend; where
-arrays are NumPy's, :mod:`backendmlp.compiled` or :mod:`backendmlp.buffered` replaces it.
+arrays are NumPy's, :mod:`backendmlp.compiled` replaces it, by the choice of
+:mod:`backendmlp.choose`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from backendmlp import evaluation, model
 from backendmlp.arithmetic import Arithmetic
-from backendmlp.backend import Backend, namespace
+from backendmlp.backend import device_of, namespace
 from backendmlp.evaluation import Scores
 from backendmlp.model import Parameters
 
@@ -36,33 +36,7 @@ class Stepper(Protocol):
         """What the network as it stands makes of ``images`` (N, F) and ``labels`` (N,)."""
 
 
-class BatchByBatch(ABC):
-    """A :class:`Stepper` that is told what to do with one batch."""
-
-    arithmetic: Arithmetic
-
-    @property
-    @abstractmethod
-    def parameters(self) -> Parameters: ...
-
-    def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
-        count = order.shape[0]
-        batches = (order[start : min(start + size, count)] for start in range(0, count, size))
-        totals, picked = zip(*(self._step(images, labels, index) for index in batches), strict=True)
-        if len(totals) == 1:
-            return totals[0], picked[0]
-        xp = namespace(order)
-        return xp.concat(totals), xp.concat(picked)
-
-    def score(self, images: Array, labels: Array) -> Scores:
-        return evaluation.score(self.arithmetic, self.parameters, images, labels)
-
-    @abstractmethod
-    def _step(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
-        """One step on the rows ``index``: its totals and picked logits."""
-
-
-class Step(BatchByBatch):
+class Step:
     """The definition: gather, forward, gradients, descend; each a pure function."""
 
     def __init__(self, arithmetic: Arithmetic, parameters: Parameters, rate: float) -> None:
@@ -74,22 +48,26 @@ class Step(BatchByBatch):
     def parameters(self) -> Parameters:
         return self._parameters
 
+    def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
+        xp, count = namespace(order), order.shape[0]
+        if count == 0:
+            dtype = getattr(xp, self.arithmetic.dtype)
+            nothing = xp.zeros((0,), dtype=dtype, device=device_of(order))
+            return nothing, nothing
+        batches = (order[start : min(start + size, count)] for start in range(0, count, size))
+        totals, picked = zip(*(self._step(images, labels, index) for index in batches), strict=True)
+        if len(totals) == 1:
+            return totals[0], picked[0]
+        return xp.concat(totals), xp.concat(picked)
+
+    def score(self, images: Array, labels: Array) -> Scores:
+        return evaluation.score(self.arithmetic, self.parameters, images, labels)
+
     def _step(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
+        """One step on the rows ``index``: its totals and picked logits."""
         xp = namespace(images)
         x, y = xp.take(images, index, axis=0), xp.take(labels, index, axis=0)
         f = model.forward(self.arithmetic, self._parameters, x)
         change = model.gradients(self.arithmetic, self._parameters, x, y, f, self.rate)
         self._parameters = model.descend(self.arithmetic, self._parameters, change)
         return f.totals, model.picked(f, y)
-
-
-def stepper(
-    backend: Backend, arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
-) -> Stepper:
-    """The fastest step there is for this backend, arithmetic and kind of input."""
-    if backend.in_memory:
-        from backendmlp import buffered, compiled
-
-        given = arithmetic, parameters, rate, images
-        return compiled.stepper(*given) or buffered.stepper(*given)
-    return Step(arithmetic, parameters, rate)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp import model, random
+from backendmlp import choose, model, random
 from backendmlp.arithmetic import demands
 from backendmlp.backend import Backend, fetch, to_numpy
 from backendmlp.config import Config
@@ -21,7 +21,7 @@ from backendmlp.errors import InputError
 from backendmlp.evaluation import Scores
 from backendmlp.files import require_uncut
 from backendmlp.model import Parameters
-from backendmlp.step import Stepper, stepper
+from backendmlp.step import Stepper
 
 Array = Any
 Order = Callable[[int], Array]
@@ -57,7 +57,8 @@ class Trainer:
     ``parameters`` are in host memory or on the device; they are settled here, and never again,
     since settling twice is not settling once (a weight beyond 2**22 would change).  ``order`` gives
     an epoch's order of the images, (N,) indices; by default each epoch has a shuffle of its own,
-    drawn from the seed.
+    drawn from the seed.  ``unit`` (F,) is what one of each column is worth, where the images are
+    settled features.
     """
 
     epoch: int
@@ -75,13 +76,15 @@ class Trainer:
         images: Array,
         labels: Array,
         order: Order | None = None,
+        unit: Array | None = None,
     ) -> None:
         self.backend, self.config = backend, config
         self.arithmetic = config.arithmetic()
         demands.require(backend, self.arithmetic)
-        self.images, self.labels = images, labels
+        self.images, self.labels, self._unit = images, labels, unit
         self._order = order or self._shuffle
-        settled = model.settle(self.arithmetic, self._on_device(parameters).as_dict())
+        given = self._on_device(parameters).as_dict()
+        settled = model.settle(self.arithmetic, given, unit)
         self._go_on(settled, 0)
 
     @property
@@ -209,10 +212,13 @@ class Trainer:
 
     def _on_device(self, parameters: Mapping[str, Array]) -> Parameters:
         dtype = self.arithmetic.dtype
-        return Parameters(**{k: self.backend.asarray(v, dtype) for k, v in parameters.items()})
+        on_device = {k: self.backend.asarray(v, dtype) for k, v in parameters.items()}
+        return Parameters(**on_device, unit=self._unit)
 
     def _new_stepper(self, parameters: Parameters) -> Stepper:
-        return stepper(self.backend, self.arithmetic, parameters, self.config.lr, self.images)
+        return choose.stepper(
+            self.backend, self.arithmetic, parameters, self.config.lr, self.images
+        )
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         return random.permutation(random.stream(self.config.seed, _SHUFFLE, epoch), self.count)

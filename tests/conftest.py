@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import backendmlp
-from backendmlp import buffered, compiled
+from backendmlp import compiled
 from backendmlp.backend import Backend
 
 PLACES = {
@@ -54,12 +54,6 @@ def steps() -> ModuleType:
         reason = "no compiled steps: no C compiler at installation, or not NumPy's own OpenBLAS"
         pytest.fail(reason) if "compiled" in REQUIRED else pytest.skip(reason)
     return compiled
-
-
-@pytest.fixture(scope="session", params=["buffered", "compiled"])
-def faster(request: pytest.FixtureRequest) -> ModuleType:
-    """Both replacements for the definition of a step, on NumPy."""
-    return buffered if request.param == "buffered" else request.getfixturevalue("steps")
 
 
 @pytest.fixture(params=PLACES)

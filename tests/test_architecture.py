@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import io
 import os
 import subprocess
@@ -143,6 +144,39 @@ def test_libraries_are_named_in_the_backend_alone():
                 names |= {str(getattr(arg, "value", "")).lower() for arg in node.args}
         found = [name for name in names if any(library in name for library in LIBRARIES)]
         assert found == [], source.relative_to(PACKAGE)
+
+
+def imported(name: str, tree: ast.AST) -> set[str]:
+    """The package's own modules that the module ``name`` imports, within functions too."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, name
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in MODULES else str(node.module))
+    return found & set(MODULES)
+
+
+MODULES = {
+    ".".join((PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): path
+    for path in PACKAGE.rglob("*.py")
+}
+
+
+def test_imports_have_no_circle():
+    """Also not one that an import within a function hides."""
+    graph = {
+        name: imported(name, ast.parse(path.read_text(encoding="utf-8")))
+        for name, path in MODULES.items()
+    }
+    assert "backendmlp.compiled" in graph["backendmlp.choose"]
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names a circle
+    assert order.index("backendmlp.step") < order.index("backendmlp.choose")
 
 
 def test_the_network_is_written_above_the_standard_alone():

@@ -1,4 +1,4 @@
-"""Faster bitwise steps have the bits of the definition, where they apply and where they give up."""
+"""Compiled bitwise steps have the bits of the definition, where they apply and elsewhere."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backendmlp
-from backendmlp import model
+from backendmlp import compiled, model
 from backendmlp.arithmetic.bitwise import Bitwise
 from backendmlp.backend import to_numpy
-from backendmlp.step import Step, stepper
+from backendmlp.choose import stepper
+from backendmlp.step import Step
 
 BITWISE = Bitwise()
 NUMPY = backendmlp.select("numpy")
@@ -47,13 +48,13 @@ def trace(step, backend, images, labels, batches: list[np.ndarray]) -> list:
     return found
 
 
-def assert_same_steps(faster, seed, features, hidden, classes, batch, rate, scale) -> None:
+def assert_same_steps(steps, seed, features, hidden, classes, batch, rate, scale) -> None:
     images, labels, start = problem(seed, features, hidden, classes, 100)
     order = np.random.default_rng(seed).permutation(100)
     batches = [order[:batch], order[-batch:], order[: batch // 2 + 1], order[1 : batch + 1]]
     p = settled(NUMPY, start, scale)
-    steps = [Step(BITWISE, p, rate), faster.stepper(BITWISE, p, rate, images)]
-    expected, found = (trace(step, NUMPY, images, labels, batches) for step in steps)
+    both = Step(BITWISE, p, rate), steps.stepper(BITWISE, p, rate, images)
+    expected, found = (trace(step, NUMPY, images, labels, batches) for step in both)
     for number, (one, two) in enumerate(zip(found, expected, strict=True)):
         names = ("totals", "picked", "W1", "b1", "W2", "b2")
         differ = [name for name, a, b in zip(names, one, two, strict=True) if a != b]
@@ -70,39 +71,104 @@ def assert_same_steps(faster, seed, features, hidden, classes, batch, rate, scal
     rate=st.integers(-6, 12).map(lambda power: 10.0**power) | st.floats(1e-6, 10.0),
     scale=st.sampled_from([1.0, 1.0, 100.0, 2.0**23, 2.0**40, 1e-8, 0.0]),
 )
-def test_the_bits_are_those_of_the_definition(faster, **drawn):
-    assert_same_steps(faster, **drawn)
+def test_the_bits_are_those_of_the_definition(steps, **drawn):
+    assert_same_steps(steps, **drawn)
 
 
 @pytest.mark.parametrize("scale", [2.0**100, 2.0**440, 2.0**600, 2.0**980])
-def test_also_far_beyond_all_limits(faster, scale):
-    assert_same_steps(faster, 3, 20, 10, 5, 16, 0.1, scale)
+def test_also_far_beyond_all_limits(steps, scale):
+    assert_same_steps(steps, 3, 20, 10, 5, 16, 0.1, scale)
 
 
 @pytest.mark.parametrize("rate", [1e100, 1e200, 1e300])
-def test_also_where_one_step_leads_far_beyond_all_limits(faster, rate):
-    assert_same_steps(faster, 3, 20, 10, 5, 16, rate, 1.0)
+def test_also_where_one_step_leads_far_beyond_all_limits(steps, rate):
+    assert_same_steps(steps, 3, 20, 10, 5, 16, rate, 1.0)
+
+
+def assert_same_bits(both, images, labels, batches) -> None:
+    expected, *found = (trace(step, NUMPY, images, labels, batches) for step in both)
+    for one in found:
+        assert one == expected
+
+
+@pytest.mark.parametrize("rate", [1e29, 1e32, 1e120, 1e140, 1e300, 1e-300, 1e-310, 5e-324])
+@pytest.mark.parametrize("scale", [0.0, 1e-300, 2.0**-30, 1.0])
+def test_also_at_any_rate_however_small_the_output_weights(steps, rate, scale):
+    """A rate of 1e140 passed where W2 is zero, and the weights stayed finite."""
+    images, labels, _ = problem(3, 5, 5, 3, 50)
+    rng = np.random.default_rng(3)
+    W1, W2 = rng.normal(size=(5, 5)), rng.normal(size=(5, 3)) * scale
+    p = model.Parameters(BITWISE.settle(W1), np.ones(5), W2, np.zeros(3))
+    both = Step(BITWISE, p, rate), steps.stepper(BITWISE, p, rate, images)
+    assert_same_bits(both, images, labels, [np.arange(50), np.arange(20), np.arange(50)])
+
+
+@pytest.mark.parametrize("name", ["W1", "b1", "W2", "b2"])
+@pytest.mark.parametrize("power", [98, 100, 101, 449, 451])
+def test_also_where_one_weight_alone_is_huge(steps, name, power):
+    images, labels, start = problem(3, 5, 4, 3, 50)
+    for rate in (0.1, 2.0**99, 2.0**300):
+        changed = {**start, name: start[name].copy()}
+        changed[name].flat[1] = 2.0**power
+        p = settled(NUMPY, changed)
+        both = Step(BITWISE, p, rate), steps.stepper(BITWISE, p, rate, images)
+        assert_same_bits(both, images, labels, [np.arange(50), np.arange(20)])
+
+
+@pytest.mark.parametrize("value", [2.0**-30, -0.0, 5e-324, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["W1", "b1", "W2", "b2"])
+def test_also_with_a_weight_that_is_not_on_the_grid(steps, name, value):
+    images, labels, start = problem(4, 20, 10, 5, 100)
+    p = settled(NUMPY, start)
+    getattr(p, name).flat[3] = value
+    both = Step(BITWISE, p, 0.1), steps.stepper(BITWISE, p, 0.1, images)
+    assert_same_bits(both, images, labels, [np.arange(50), np.arange(50, 100)])
+
+
+def test_also_where_no_weight_is_on_the_grid(steps):
+    """As a file may hold them: they pass the definition's rounding, and are rounded there."""
+    images, labels, start = problem(4, 784, 10, 5, 100)
+    p = model.Parameters(**start)
+    both = Step(BITWISE, p, 0.1), steps.stepper(BITWISE, p, 0.1, images)
+    assert_same_bits(both, images, labels, [np.arange(50), np.arange(50, 100)])
+
+
+def test_also_where_the_batch_is_much_larger_than_the_features(steps):
+    """What rounding the deltas adds to the weights was once left out of their bound."""
+    n = 2052
+    images, labels = np.full((2 * n, 1), 255, np.uint8), np.repeat([1, 0], n)
+    p = model.Parameters(
+        np.array([[0.0]]), np.array([1.0004859250038862]),
+        np.array([[0.0, 1089.4800415039062]]), np.array([2.0**16, 0.0]),
+    )  # fmt: skip
+    rate = 15.038366354070604
+    expected, found = (
+        [list(map(exact.bits, step.advance(images, labels, np.arange(2 * n), n)))]
+        + [exact.bits(value) for value in step.parameters.as_dict().values()]
+        for step in (Step(BITWISE, p, rate), steps.stepper(BITWISE, p, rate, images))
+    )
+    assert found == expected
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**30, 2.0**980])
-def test_parameters_come_back_as_they_went_in(faster, scale):
+def test_parameters_come_back_as_they_went_in(steps, scale):
     images, _, start = problem(3, 20, 40, 5, 1)
     p = settled(NUMPY, start, scale)
-    kept = faster.stepper(BITWISE, p, 0.1, images).parameters
+    kept = steps.stepper(BITWISE, p, 0.1, images).parameters
     for name, value in p.as_dict().items():
         assert exact.bits(getattr(kept, name)) == exact.bits(value), name
 
 
-def test_also_at_784_pixels(faster):
-    assert_same_steps(faster, 3, 784, 100, 10, 64, 0.1, 1.0)
-    assert_same_steps(faster, 3, 784, 30, 10, 64, 3.0, 60.0)  # at the limit of 64, and over it
+def test_also_at_784_pixels(steps):
+    assert_same_steps(steps, 3, 784, 100, 10, 64, 0.1, 1.0)
+    assert_same_steps(steps, 3, 784, 30, 10, 64, 3.0, 60.0)  # at the limit of 64, and over it
 
 
 @pytest.mark.parametrize(("scale", "defined"), [(1.0, 0), (2.0**23, 4)])
-def test_the_definition_steps_in_exactly_where_a_weight_exceeds_the_limit(faster, scale, defined):
+def test_the_definition_steps_in_exactly_where_a_weight_exceeds_the_limit(steps, scale, defined):
     """At 784 pixels weights of up to 64 pass; the test's claim to cover both paths rests here."""
     images, labels, start = problem(1, 784, 10, 10, 100)
-    step = faster.stepper(BITWISE, settled(NUMPY, start, scale), 0.1, images)
+    step = steps.stepper(BITWISE, settled(NUMPY, start, scale), 0.1, images)
     with mock.patch.object(step, "_defined", wraps=step._defined) as counted:
         trace(step, NUMPY, images, labels, [np.arange(20)] * 4)
     assert counted.call_count == defined
@@ -113,7 +179,7 @@ def test_every_backend_takes_the_same_steps(backend):
     batches = [np.arange(40), np.arange(40, 80), np.arange(7)]
     expected = trace(Step(BITWISE, settled(NUMPY, start), 0.3), NUMPY, images, labels, batches)
     step = stepper(backend, BITWISE, settled(backend, start), 0.3, backend.asarray(images))
-    assert (type(step) is Step) is not backend.in_memory
+    assert (type(step) is Step) is not (backend.in_memory and compiled.available())
     assert trace(step, backend, images, labels, batches) == expected
 
 

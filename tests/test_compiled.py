@@ -19,11 +19,12 @@ import threadpoolctl
 from tolerances import assert_close
 
 import backendmlp
-from backendmlp import buffered, evaluation, model
+from backendmlp import evaluation, model
 from backendmlp.arithmetic import Arithmetic, choose
 from backendmlp.blas import openblas
+from backendmlp.choose import stepper
 from backendmlp.compiled import library
-from backendmlp.step import Step, stepper
+from backendmlp.step import Step
 
 GOLDEN = json.loads(golden.FILE.read_text())
 NUMPY = backendmlp.select("numpy")
@@ -196,13 +197,103 @@ def test_labels_and_order_may_be_strided_or_of_another_kind(compiled):
     assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
 
 
-def test_images_that_do_not_lie_row_by_row_are_left_to_others(compiled):
+LAYOUTS = {
+    "Fortran": np.asfortranarray,
+    "every second row": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "every second column": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "backwards": lambda x: x[::-1, ::-1].copy()[::-1, ::-1],
+    "other byte order": lambda x: x.astype(x.dtype.newbyteorder()),
+    "unaligned": lambda x: np.frombuffer(b"-" + x.tobytes(), x.dtype, offset=1).reshape(x.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_images_may_lie_in_any_way(compiled, layout, dtype):
+    """Once they had to lie row by row when a step was made, and nobody looked again."""
+    arithmetic = BITWISE if dtype == "uint8" else choose("native", dtype)
+    images, labels, p = problem(arithmetic)
+    images = images.astype(dtype)
+    order = np.arange(600)[::-1]
+    given = LAYOUTS[layout](images)
+    given.flags.writeable = False
+    made_of = [(images, images), (images, given), (given, given)]
+    expected, *found = (
+        after(compiled.stepper(arithmetic, p, 0.1, first), then, labels, order, 64)
+        for first, then in made_of
+    )
+    for one in found:
+        assert [x.tobytes() for x in one] == [x.tobytes() for x in expected]
+    scores = compiled.stepper(arithmetic, p, 0.1, given).score(given, labels)
+    assert_close(scores.totals, evaluation.score(arithmetic, p, images, labels).totals,
+                 arithmetic.dtype, "run")  # fmt: skip
+
+
+def test_one_row_for_all_images_is_read_where_it_lies(compiled):
+    images, labels, p = problem(BITWISE)
+    same = np.broadcast_to(images[0], images.shape)  # a stride of zero
+    order = np.arange(700)
+    expected = after(Step(BITWISE, p, 0.1), same, labels, order, 64)
+    found = after(compiled.stepper(BITWISE, p, 0.1, images), same, labels, order, 64)
+    assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
+
+
+@pytest.mark.parametrize("size", [2**31, 2**63, 2**64, 2**64 + 7])
+@pytest.mark.parametrize(("numerics", "dtype"), KINDS)
+def test_batches_larger_than_c_can_count_are_batches_of_all(compiled, numerics, dtype, size):
+    """They were a floating point exception, a training that hung, or batches of 7."""
+    arithmetic = choose(numerics, dtype)
+    images, labels, p = problem(arithmetic, count=50)
+    order = np.arange(50)
+    expected, found = (
+        after(compiled.stepper(arithmetic, p, 0.1, images), images, labels, order, given)
+        for given in (50, size)
+    )
+    assert [x.tobytes() for x in found] == [x.tobytes() for x in expected]
+    digests = [
+        backendmlp.MLP(8, epochs=1, batch_size=given, numerics=numerics, dtype=dtype)
+        .fit(images, labels)
+        .history[0]
+        .weights_sha256
+        for given in (50, size)
+    ]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(("numerics", "dtype"), KINDS)
+def test_what_makes_no_step_is_refused_and_nothing_to_do_is_nothing(compiled, numerics, dtype):
+    arithmetic = choose(numerics, dtype)
+    images, labels, p = problem(arithmetic)
+    step = compiled.stepper(arithmetic, p, 0.1, images)
+    for size in (0, -1):
+        with pytest.raises(ValueError, match="at least 1"):
+            step.advance(images, labels, np.arange(10), size)
+    for wrong in (images[:, :-1], images[:5], images.astype(np.int16)):
+        with pytest.raises(IndexError, match="images"):
+            step.advance(wrong, labels, np.arange(10), 5)
+    for stepping in (step, Step(arithmetic, p, 0.1)):
+        totals, picked = stepping.advance(images, labels, np.arange(0), 5)
+        assert totals.shape == picked.shape == (0,)
+        assert totals.dtype == picked.dtype == dtype
+    for name, value in p.as_dict().items():
+        assert np.array_equal(getattr(step.parameters, name), value)
+    with pytest.raises(ValueError, match="no network"):
+        compiled.stepper(arithmetic, model.Parameters(p.W1[:, :0], p.b1, p.W2, p.b2), 0.1, images)
+
+
+def test_work_that_no_memory_holds_is_refused_before_it_begins(compiled):
+    images, labels, p = problem(BITWISE)
+    step = compiled.stepper(BITWISE, p, 0.1, images)
+    step._job.hidden = 2**60
+    with pytest.raises(MemoryError):
+        step.advance(images, labels, np.arange(600), 600)
+
+
+def test_images_of_another_kind_are_left_to_the_definition(compiled):
     images, _, p = problem(BITWISE)
-    assert compiled.stepper(BITWISE, p, 0.1, np.asfortranarray(images)) is None
     native = choose("native", "float32")
     assert compiled.stepper(native, p, 0.1, images.astype(np.float64)) is None
-    assert isinstance(stepper(NUMPY, native, p, 0.1, images.astype(np.float64)),
-                      buffered.NativeStep)  # fmt: skip
+    assert type(stepper(NUMPY, native, p, 0.1, images.astype(np.float64))) is Step
 
 
 @pytest.mark.parametrize(("dtype", "rate"), [("float32", 1e30), ("float64", 1e300)])

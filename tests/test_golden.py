@@ -74,10 +74,10 @@ def test_the_cases_are_what_they_are_said_to_be():
         assert len(set(case["weights_sha256"])) == len(case["weights_sha256"])
 
 
-@pytest.fixture(params=["numpy-steps", "compiled-steps"])
+@pytest.fixture(params=["definition", "compiled-steps"])
 def kind(request) -> dict[str, str]:
-    """The variables for steps in NumPy, and for compiled ones where they can run."""
-    if request.param == "numpy-steps":
+    """The variables for the definition, and for compiled steps where they can run."""
+    if request.param == "definition":
         return {"BACKENDMLP_COMPILED": "0"}
     request.getfixturevalue("steps")
     return {}

@@ -106,12 +106,12 @@ def test_whole_runs(other, dtype, small):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["uint8", "float"])
 @pytest.mark.parametrize("batch", [1, 44, 300])
-def test_faster_steps_do_what_the_definition_does(faster, dtype, kind, batch, small):
+def test_compiled_steps_do_what_the_definition_does(steps, dtype, kind, batch, small):
     native = choose("native", dtype)
     images = small["images"] if kind == "uint8" else small["images"].astype(dtype) / 255
     labels = small["labels"].astype(np.int64)
     defined = Step(native, parameters(NUMPY, native), RATE)
-    fast = faster.stepper(native, parameters(NUMPY, native), RATE, images)
+    fast = steps.stepper(native, parameters(NUMPY, native), RATE, images)
     assert type(fast) is not Step
     for start in range(3):
         index = (np.arange(batch) * 7 + start) % 300

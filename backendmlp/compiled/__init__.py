@@ -22,16 +22,26 @@ from backendmlp.step import Stepper
 
 Array = Any
 
+_LARGEST_UNIT = 2.0**40
+
 
 def stepper(
     arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
 ) -> Stepper | None:
     """The compiled step for ``arithmetic`` and this kind of images; None where there is none."""
-    kinds = ("uint8",) if arithmetic.name == "bitwise" else ("uint8", arithmetic.dtype)
-    if not available() or str(images.dtype) not in kinds or not images.flags.c_contiguous:
+    if not available():
         return None
-    make = CompiledBitwiseStep if arithmetic.name == "bitwise" else CompiledStep
-    return make(arithmetic, parameters, rate, images)
+    kind, unit = str(images.dtype.newbyteorder("=")), parameters.unit
+    if arithmetic.name == "native":
+        known = kind in ("uint8", arithmetic.dtype) and unit is None
+        return CompiledStep(arithmetic, parameters, rate, images) if known else None
+    known = kind == "uint8" if unit is None else kind == "int32" and _sane(unit)
+    return CompiledBitwiseStep(arithmetic, parameters, rate, images) if known else None
+
+
+def _sane(unit: Array) -> bool:
+    """Whether products of features' units leave no range: others are left to the definition."""
+    return bool(((unit >= 1.0 / _LARGEST_UNIT) & (unit <= _LARGEST_UNIT)).all())
 
 
 def available() -> bool:

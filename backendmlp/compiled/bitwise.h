@@ -1,4 +1,4 @@
-/* The bitwise step on pixels: the bits of backendmlp/step.py, sooner.
+/* The bitwise step on pixels or settled features: the bits of backendmlp/step.py, sooner.
  *
  * W1 is held in units of its grid, as whole numbers.  Rounding a line to `bits` bits below the
  * power of two at or above its largest entry adds and subtracts 1.5 * 2**52 times the grid of the
@@ -12,8 +12,9 @@
 
 #define ROUND 0x1.8p52
 #define SMALLEST 0x1p-450 /* the powers of two by which the definition scales: to 2**450 */
-#define LARGEST 0x1p100   /* of biases and output weights here: far from the other end */
-#define EXACT 0x1p51      /* below it adding and subtracting ROUND rounds to the nearest */
+#define LARGEST 0x1p100   /* of rate, biases and output weights here: far from the other end */
+
+enum { FEWEST_BITS = 14 }; /* of a delta: what rounding adds to it then is small */
 
 struct share {
     const struct job *job;
@@ -23,7 +24,8 @@ struct share {
     double *small, *W2_rounded, *W2_change;
     double *by_unit, *by_class, *by_row, *spare;
     struct watch watch;
-    double bound; /* at least the largest |W1| of these units */
+    double *W1_rounded, *W1_tops; /* of features: see round_weights */
+    double bound; /* at least the largest |W1| of these units; of features, in their unit */
 };
 
 struct report {
@@ -68,6 +70,8 @@ static uintptr_t lay_out(const struct job *job, int64_t thread, struct share *ow
             .by_class = claim(&cursor, classes, size),
             .by_row = claim(&cursor, rows, size),
             .spare = claim(&cursor, units + classes, size),
+            .W1_rounded = claim(&cursor, job->kind == FEATURES ? job->features * units : 0, size),
+            .W1_tops = claim(&cursor, units, size),
         };
         if (t == thread)
             *own = found;
@@ -185,28 +189,70 @@ INLINE void sums_of_columns(const double *restrict x, int64_t n, int64_t width,
             sums[j] += x[i * width + j];
 }
 
-/* Whether a step's own numbers stay in range, seen from this thread's biases and weights. */
+/* Whether all of `x` are whole numbers; NaN is none. */
+INLINE int whole(const double *x, int64_t count)
+{
+    int found = 1;
+    for (int64_t i = 0; i < count; i++)
+        found &= (x[i] + ROUND) - ROUND == x[i];
+    return found;
+}
+
+/* The largest |W1| of this thread's units; infinity where one is no whole number of grid units.
+ * Of features: of W1 times what a feature's one is worth, and each unit's largest in W1_tops. */
+CLONED static double bound_of(const struct share *own)
+{
+    const struct job *job = own->job;
+    int64_t units = own->units;
+    if (!whole(own->W1, job->features * units))
+        return INFINITY;
+    if (job->kind == PIXELS)
+        return top_of(own->W1, job->features * units);
+    for (int64_t j = 0; j < units; j++)
+        own->W1_tops[j] = 0.0;
+    for (int64_t f = 0; f < job->features; f++)
+        for (int64_t j = 0; j < units; j++)
+            own->W1_tops[j] = larger(fabs(own->W1[f * units + j]) * job->unit[f], own->W1_tops[j]);
+    return top_of(own->W1_tops, units);
+}
+
+/* Whether a step's own numbers stay in range, seen from this thread's biases and weights.
+ *
+ * Where none of these exceeds 2**100, nor features' W1 in their unit, neither does |d2| <= rate / n;
+ * what comes of them, products of three times 2**60 at most and sums of these, stays far below
+ * 2**450, up to where both ways are the same.
+ */
 CLONED static int fits(struct share *own)
 {
     const struct job *job = own->job;
-    if (!(own->bound <= job->limit)) {
-        own->bound = 0.0;
-        for (int64_t i = 0; i < job->features * own->units; i++)
-            if (!(fabs(own->W1[i]) <= own->bound))
-                own->bound = fabs(own->W1[i]); /* a NaN stays */
-    }
+    if (!(own->bound <= job->limit))
+        own->bound = bound_of(own);
     int fit = own->bound <= job->limit;
+    fit &= sum_bits(smaller(job->batch, job->count)) - job->input_bits >= FEWEST_BITS;
+    fit &= job->probabilities != NULL || fabs(job->rate) <= LARGEST;
     for (int64_t i = 0; i < own->units; i++)
         fit &= fabs(own->b1[i]) <= LARGEST;
     for (int64_t i = 0; i < job->classes; i++)
         fit &= fabs(own->b2[i]) <= LARGEST;
-    double top = 0.0;
-    for (int64_t i = 0; i < own->units * job->classes; i++) {
+    for (int64_t i = 0; i < own->units * job->classes; i++)
         fit &= fabs(own->W2[i]) <= LARGEST;
-        top = larger(fabs(own->W2[i]), top);
-    }
-    /* |d2| <= rate / n; a rounding at most doubles a factor, and so a row's largest delta. */
-    return fit && job->rate * top * (double)job->classes * 8.0 < EXACT * job->grid;
+    return fit;
+}
+
+/* Beside features: W1 in their unit, rounded unit by unit to what their product leaves. */
+CLONED static const double *round_weights(struct share *own)
+{
+    const struct job *job = own->job;
+    int64_t units = own->units;
+    double *restrict offset = own->spare, *restrict to = own->W1_rounded;
+    for (int64_t j = 0; j < units; j++)
+        offset[j] = rounder(own->W1_tops[j], sum_bits(job->features) - (int)job->input_bits);
+    for (int64_t f = 0; f < job->features; f++)
+        for (int64_t j = 0; j < units; j++) {
+            double value = own->W1[f * units + j] * job->unit[f];
+            to[f * units + j] = (value + offset[j]) - offset[j];
+        }
+    return to;
 }
 
 /* The hidden units' values and each row's largest of them. */
@@ -216,13 +262,15 @@ CLONED static void hidden_values(struct share *own, int64_t start, int64_t n, do
     int64_t units = own->units;
     gemm_float64 *gemm = (gemm_float64 *)job->gemm;
     double forward = job->grid * (1.0 / job->levels);
+    const double *W1 = job->kind == PIXELS ? own->W1 : round_weights(own);
+    lap(&own->watch, WEIGHTS);
     int64_t chunk = chunk_rows(job, sizeof(double));
     for (int64_t at = 0; at < n; at += chunk) {
         int64_t rows = smaller(n - at, chunk);
         gather_float64(job, job->order + start + at, rows, own->x);
         lap(&own->watch, FETCH);
         gemm(ROW_MAJOR, PLAIN, PLAIN, rows, units, job->features, 1.0, own->x, job->features,
-             own->W1, units, 0.0, own->hidden + at * units, units);
+             W1, units, 0.0, own->hidden + at * units, units);
         lap(&own->watch, INWARD);
     }
     for (int64_t i = 0; i < n; i++)
@@ -288,8 +336,8 @@ CLONED static void softmax(const struct share *own, const struct shared *shared,
     for (int64_t i = first; i < end; i++) {
         double *row = shared->shifted + i * classes;
         for (int64_t c = 0; c < classes; c++) {
-            double logit = shared->part[i * classes + c];
-            for (int64_t t = 1; t < job->threads; t++)
+            double logit = 0.0; /* a sum of zeros is +0, as in the definition */
+            for (int64_t t = 0; t < job->threads; t++)
                 logit += shared->part[t * size + i * classes + c];
             row[c] = logit + own->b2[c];
         }
@@ -322,33 +370,40 @@ CLONED static void softmax(const struct share *own, const struct shared *shared,
     }
 }
 
-/* The hidden units' deltas, in units of the grid, and each unit's largest. */
+/* delta * scale where the unit was active, else zero; and the largest of each unit, (width,). */
+INLINE void mask_columns(double *restrict delta, const double *restrict hidden, int64_t n,
+                         int64_t width, double scale, double *restrict tops)
+{
+    for (int64_t j = 0; j < width; j++)
+        tops[j] = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < width; j++) {
+            double value = hidden[i * width + j] > 0.0 ? delta[i * width + j] : 0.0;
+            value *= scale;
+            delta[i * width + j] = value;
+            tops[j] = larger(fabs(value), tops[j]);
+        }
+}
+
+/* The hidden units' deltas, in units of the grid, and what W1 may have grown to after them. */
 CLONED static void deltas(struct share *own, const double *d2, int64_t n)
 {
     const struct job *job = own->job;
     int64_t units = own->units, classes = job->classes;
     gemm_float64 *gemm = (gemm_float64 *)job->gemm;
-    double backward = 1.0 / job->grid * (1.0 / job->levels);
-    double *restrict delta = own->delta, *restrict tops = own->by_unit;
     tops_of_rows(d2, n, classes, own->by_row);
     round_rows(d2, n, classes, own->by_row, left_bits(classes), own->small);
     tops_of_rows(own->W2, units, classes, own->by_unit);
     round_rows(own->W2, units, classes, own->by_unit, right_bits(classes), own->W2_rounded);
     gemm(ROW_MAJOR, PLAIN, TRANSPOSED, n, units, classes, 1.0, own->small, classes,
-         own->W2_rounded, classes, 0.0, delta, units);
-    for (int64_t j = 0; j < units; j++)
-        tops[j] = 0.0;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < units; j++) {
-            double value = own->hidden[i * units + j] > 0.0 ? delta[i * units + j] : 0.0;
-            value *= backward;
-            delta[i * units + j] = value;
-            tops[j] = larger(fabs(value), tops[j]);
-        }
-    double top = top_of(tops, units);
-    round_columns(delta, n, units, tops, sum_bits(n) - 8, delta);
+         own->W2_rounded, classes, 0.0, own->delta, units);
+    mask_columns(own->delta, own->hidden, n, units, 1.0 / job->grid * (1.0 / job->levels),
+                 own->by_unit);
+    double top = top_of(own->by_unit, units);
+    round_columns(own->delta, n, units, own->by_unit, sum_bits(n) - (int)job->input_bits,
+                  own->delta);
     /* What a weight can change by: the sum over the rows of the largest pixel times a delta, and
-     * what rounding to at least 14 bits can add to it. */
+     * what rounding to at least 14 bits can add to it.  (Beside features it is looked up.) */
     own->bound += top * job->levels * (double)n * (1.0 + 0x1p-10) + 1.0;
 }
 
@@ -368,6 +423,25 @@ CLONED static void descend_output(struct share *own, const double *d2, int64_t n
     update(own->b2, own->spare, classes, job->grid);
 }
 
+/* Takes the gradient of `n` features from `first` on off W1; of features W1_tops grow with it. */
+INLINE void update_W1(struct share *own, const double *restrict gradient, int64_t first, int64_t n)
+{
+    int64_t units = own->units;
+    const double *restrict unit = own->job->unit;
+    double *restrict W1 = own->W1 + first * units, *restrict tops = own->W1_tops;
+    if (own->job->kind == PIXELS) {
+        update(W1, gradient, n * units, 1.0);
+        return;
+    }
+    for (int64_t f = 0; f < n; f++)
+        for (int64_t j = 0; j < units; j++) {
+            double change = gradient[f * units + j] * unit[first + f];
+            double value = W1[f * units + j] - ((change + ROUND) - ROUND);
+            W1[f * units + j] = value;
+            tops[j] = larger(fabs(value) * unit[first + f], tops[j]);
+        }
+}
+
 CLONED static void descend_hidden(struct share *own, int64_t start, int64_t n)
 {
     const struct job *job = own->job;
@@ -379,6 +453,8 @@ CLONED static void descend_hidden(struct share *own, int64_t start, int64_t n)
         own->spare[j] *= scale;
     update(own->b1, own->spare, units, job->grid);
     lap(&own->watch, DELTAS);
+    for (int64_t j = 0; j < units; j++)
+        own->W1_tops[j] = 0.0;
     int64_t chunk = chunk_rows(job, sizeof(double)), last = (n - 1) / chunk * chunk;
     for (int64_t at = last; at >= 0; at -= chunk) { /* the last chunk is still there */
         int64_t rows = smaller(n - at, chunk), width = at > 0 ? features : BLOCK;
@@ -392,10 +468,12 @@ CLONED static void descend_hidden(struct share *own, int64_t start, int64_t n)
                  own->delta + at * units, units, at == last ? 0.0 : 1.0, gradient, units);
             lap(&own->watch, OUTWARD);
             if (at == 0) /* while it is in the nearest cache */
-                update(own->W1 + f * units, gradient, block * units, 1.0);
+                update_W1(own, gradient, f, block);
             lap(&own->watch, WEIGHTS);
         }
     }
+    if (job->kind == FEATURES)
+        own->bound = top_of(own->W1_tops, units);
 }
 
 /* All steps of one thread, to the end or to the first that is the definition's. */

@@ -37,10 +37,10 @@ enum phase { FETCH, INWARD, HIDDEN, WAIT, LOGITS, SOFTMAX, DELTAS, OUTPUT, OUTWA
 
 /* The same fields in the same order as in library.py. */
 struct job {
-    const void *images;    /* (N, features): uint8, or of the step's own type */
+    const void *images;    /* (N, features) */
     const int64_t *labels; /* (N,) */
     const int64_t *order;  /* (count,): the rows to visit, `batch` of them in a step */
-    int64_t count, batch, pixels;
+    int64_t count, batch, kind; /* `kind`: of the images, see below */
     int64_t features, hidden, classes, threads;
     void *W1; /* for each thread its own units' weights, (features, units) */
     void *b1, *W2, *b2;
@@ -50,11 +50,16 @@ struct job {
     void *workspace;
     double rate, levels; /* `levels`: the value that stands for 1.0 in an image */
     /* of bitwise numerics */
+    int64_t input_bits; /* of the images' whole numbers */
     double grid, limit, exp_inverse, exp_high, exp_low, exp_lowest, exp_offset;
     const double *exp_table;
+    const double *unit; /* (features,): what one of each column is worth, of FEATURES */
     double *seconds; /* out: for each phase what the first thread spent in it; or NULL */
     int64_t done;    /* out: the images that were visited */
 };
+
+/* Images are uint8 pixels, whole numbers in int32, or of the step's own type. */
+enum kind { OWN, PIXELS, FEATURES };
 
 /* Adds up the time between two calls where somebody wants to know. */
 struct watch {

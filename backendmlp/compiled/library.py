@@ -9,11 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 
 _POINTERS = ("images", "labels", "order")
-_COUNTS = ("count", "batch", "pixels", "features", "hidden", "classes", "threads")
+_COUNTS = ("count", "batch", "kind", "features", "hidden", "classes", "threads")
 _MEMORY = ("W1", "b1", "W2", "b2", "totals", "picked", "probabilities", "gemm", "workspace")
 _REALS = ("rate", "levels")
+_BITS = ("input_bits",)
 _BITWISE = ("grid", "limit", "exp_inverse", "exp_high", "exp_low", "exp_lowest", "exp_offset")
-_OUTER = ("exp_table", "seconds")
+_OUTER = ("exp_table", "unit", "seconds")
+
+OWN, PIXELS, FEATURES = range(3)  # of job.h: kinds of images
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 
@@ -38,7 +41,9 @@ class Job(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in _POINTERS),
         *((name, ctypes.c_int64) for name in _COUNTS),
         *((name, ctypes.c_void_p) for name in _MEMORY),
-        *((name, ctypes.c_double) for name in _REALS + _BITWISE),
+        *((name, ctypes.c_double) for name in _REALS),
+        *((name, ctypes.c_int64) for name in _BITS),
+        *((name, ctypes.c_double) for name in _BITWISE),
         *((name, ctypes.c_void_p) for name in _OUTER),
         ("done", ctypes.c_int64),
     )

@@ -43,16 +43,20 @@ static uintptr_t NAMED(lay_out)(const struct job *job, int64_t thread, struct NA
 /* Rows `rows` (n,) of the images as real numbers in `x` (n, features). */
 CLONED static void NAMED(gather)(const struct job *job, const int64_t *rows, int64_t n, REAL *x)
 {
-    int64_t width = job->features, size = job->pixels ? 1 : (int64_t)sizeof(REAL);
+    static const int64_t sizes[] = {[OWN] = sizeof(REAL), [PIXELS] = 1, [FEATURES] = 4};
+    int64_t width = job->features, size = sizes[job->kind];
     int64_t left = job->order + job->count - rows;
     const char *images = job->images;
     for (int64_t i = 0; i < n; i++) {
         if (i + AHEAD < left)
             expect(images + rows[i + AHEAD] * width * size, width * size);
         const char *image = images + rows[i] * width * size;
-        if (job->pixels)
+        if (job->kind == PIXELS)
             for (int64_t j = 0; j < width; j++)
                 x[i * width + j] = (REAL)((const uint8_t *)image)[j];
+        else if (job->kind == FEATURES)
+            for (int64_t j = 0; j < width; j++)
+                x[i * width + j] = (REAL)((const int32_t *)image)[j];
         else
             memcpy(x + i * width, image, (size_t)(width * size));
     }

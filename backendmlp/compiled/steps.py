@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import operator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from backendmlp import evaluation, model
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.arithmetic import constants as const
-from backendmlp.arithmetic.bitwise import product_bits
+from backendmlp.arithmetic.bitwise import FEATURE_BITS, PIXEL_BITS, product_bits
 from backendmlp.blas import openblas
 from backendmlp.compiled import library
 from backendmlp.evaluation import Scores
@@ -22,6 +24,8 @@ Array = Any
 _FEWEST_UNITS = 12  # of a thread: with fewer, products so narrow are slow
 _SCORED = 256  # images in a pass that learns nothing
 _PAGE = 4096
+_LARGEST = 2.0**100  # of bitwise.h
+_MOST_NUMBERS = 1 << 56  # some of each kind, of 8 bytes: C counts them in 63 bits
 
 
 class CompiledStep:
@@ -34,15 +38,18 @@ class CompiledStep:
         assert blas is not None
         self.arithmetic, self.rate, self._blas = arithmetic, rate, blas
         features, hidden, classes = parameters.shape
+        if min(features, hidden, classes) < 1:
+            raise ValueError(f"parameters of the sizes {parameters.shape} make no network")
         threads = min(blas.threads, max(1, hidden // _FEWEST_UNITS))
         self._job = library.Job(
             features=features, hidden=hidden, classes=classes, threads=threads, rate=rate,
             levels=model.levels(images), gemm=blas.address(arithmetic.dtype),
-            pixels=images.dtype == np.uint8,
+            kind=library.PIXELS if images.dtype == np.uint8 else library.OWN,
         )  # fmt: skip
         bitwise = arithmetic.name == "bitwise"
         self._name = "bitwise" if bitwise else f"native_{arithmetic.dtype}"  # of its functions
-        self._kind = images.dtype
+        self._unit = parameters.unit
+        self._kind = images.dtype.newbyteorder("=")
         self._bounds = [hidden * thread // threads for thread in range(threads + 1)]
         self._workspace = np.empty(0, np.uint8)
         self._load(parameters)
@@ -60,16 +67,18 @@ class CompiledStep:
 
     @property
     def parameters(self) -> Parameters:
-        return Parameters(self._joined(), self.b1.copy(), self.W2.copy(), self.b2.copy())
+        own = self._joined(), self.b1.copy(), self.W2.copy(), self.b2.copy()
+        return Parameters(*own, unit=self._unit)
 
     def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
         totals, picked = (np.empty(len(order), self.arithmetic.dtype) for _ in range(2))
-        self._run(images, labels, order, size, totals, picked)
+        if len(order):
+            self._run(images, labels, order, size, totals, picked)
         return totals, picked
 
     def score(self, images: Array, labels: Array) -> Scores:
         count, classes = len(images), self._job.classes
-        if images.dtype == self._kind and images.flags.c_contiguous:
+        if images.dtype == self._kind and _readable(images):
             results = [np.empty(shape, self.arithmetic.dtype) for shape in (count, count)]
             results.append(np.empty((count, classes), self.arithmetic.dtype))
             if self._run(images, labels, np.arange(count), _SCORED, *results) == count:
@@ -89,17 +98,25 @@ class CompiledStep:
         """Go through ``order`` by batches of ``size``; returns how many images were visited.
 
         The results go into ``totals`` and ``picked``; where ``probabilities`` are wanted too,
-        nothing is learned.
+        nothing is learned.  The one place where anything that C is handed may come from outside:
+        here it is checked.
         """
         job = self._job
-        labels, order = (np.ascontiguousarray(x, np.int64) for x in (labels, order))
-        fit = images.shape == (len(labels), job.features) and images.dtype == self._kind
-        if not (fit and order.min() >= 0 and order.max() < len(labels)):
-            raise IndexError("images, labels and their order do not fit each other")
+        labels, order = (np.require(x, np.int64, ("C", "A")) for x in (labels, order))
+        kind = images.dtype.newbyteorder("=")
+        if images.shape != (len(labels), job.features) or kind != self._kind:
+            raise IndexError(f"images {images.dtype} {images.shape} are not those of this step")
+        if labels.ndim != 1 or order.ndim != 1 or not len(order) == len(totals) == len(picked):
+            raise IndexError("labels, order and results are not as long as each other")
+        if order.min() < 0 or order.max() >= len(labels):
+            raise IndexError(f"the order points outside the {len(labels)} images")
+        if not _readable(images):  # C reads whole rows, one behind the other
+            images, labels = np.ascontiguousarray(images[order], self._kind), labels[order]
+            order = np.arange(len(order))
         job.images, job.labels, job.order = map(_address, (images, labels, order))
         job.totals, job.picked = _address(totals), _address(picked)
         job.probabilities = None if probabilities is None else _address(probabilities)
-        job.count, job.batch = len(order), size
+        job.count, job.batch = len(order), _batch_rows(size, len(order))
         self._make_room()
         with self._blas.single_threaded():
             if getattr(library.library(), f"steps_{self._name}")(ctypes.byref(job)):
@@ -108,6 +125,9 @@ class CompiledStep:
 
     def _make_room(self) -> None:
         """A workspace that is large enough and begins with a page."""
+        job = self._job
+        if job.threads * job.batch * (job.features + job.hidden + job.classes) >= _MOST_NUMBERS:
+            raise MemoryError(f"batches of {job.batch} rows need more than any machine's memory")
         measure = getattr(library.library(), f"workspace_{self._name}")
         measure.restype = ctypes.c_int64
         needed = measure(ctypes.byref(self._job)) + _PAGE
@@ -140,17 +160,26 @@ class CompiledStep:
 
 
 class CompiledBitwiseStep(CompiledStep):
-    """Bitwise numerics on pixels; W1 is held in units of its grid, as whole numbers.
+    """Bitwise numerics on pixels or settled features; W1 is held in whole units of its grid.
 
     Where a weight leaves the range in which that is exact, the definition does the step.
     """
 
-    def __init__(self, arithmetic: Arithmetic, *others: Any) -> None:
-        super().__init__(arithmetic, *others)
+    def __init__(
+        self, arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
+    ) -> None:
+        super().__init__(arithmetic, parameters, rate, images)
         job = self._job
         job.grid = const.GRID
-        # 2**bits in units: the definition's rounding to that many bits is then the identity.
-        job.limit = 2.0 ** product_bits(job.features, beside_pixels=True)[1]
+        if parameters.unit is None:
+            job.input_bits = PIXEL_BITS
+            # 2**bits in units: the definition's rounding to that many bits is then the identity.
+            job.limit = 2.0 ** product_bits(job.features, beside_pixels=True)[1]
+        else:
+            job.kind, job.input_bits = library.FEATURES, FEATURE_BITS
+            job.limit = _LARGEST / const.GRID
+            self._unit = np.array(parameters.unit, np.float64)
+            job.unit = _address(self._unit)
         job.exp_inverse, job.exp_high, job.exp_low, job.exp_lowest, job.exp_offset = (
             const.EXP_INVERSE, const.EXP_HIGH, const.EXP_LOW, const.EXP_LOWEST, const.EXP_OFFSET,
         )  # fmt: skip
@@ -159,10 +188,11 @@ class CompiledBitwiseStep(CompiledStep):
     @property
     def parameters(self) -> Parameters:
         p = super().parameters
-        return Parameters(p.W1 * const.GRID, p.b1, p.W2, p.b2)
+        return replace(p, W1=p.W1 * const.GRID)
 
     def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
         totals, picked = (np.empty(len(order)) for _ in range(2))
+        size = _batch_rows(size, len(order))
         start = 0
         while start < len(order):
             rest = slice(start, None)
@@ -180,8 +210,19 @@ class CompiledBitwiseStep(CompiledStep):
         return result
 
     def _load(self, parameters: Parameters) -> None:
-        p = parameters
-        super()._load(Parameters(p.W1 * (1.0 / const.GRID), p.b1, p.W2, p.b2))
+        super()._load(replace(parameters, W1=parameters.W1 * (1.0 / const.GRID)))
+
+
+def _batch_rows(size: int, count: int) -> int:
+    """Rows of a batch: ``size``, or all ``count`` of them where there are no more."""
+    if operator.index(size) < 1:
+        raise ValueError(f"batches of {size} rows; give at least 1")
+    return min(operator.index(size), max(count, 1))
+
+
+def _readable(x: Array) -> bool:
+    """Whether C can read ``x`` (N, F) as it lies."""
+    return bool(x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative)
 
 
 def _address(x: Array) -> int:

@@ -19,9 +19,9 @@ Place = tuple[str, int]
 
 
 class LineClock:
-    """Adds up the time between the lines of methods in ``package``; helpers count to their caller.
+    """Adds up the time between the lines of the model and of methods in ``package``.
 
-    A step's lines are one NumPy operation each, nearly; the clock's own time is between them.
+    Helpers count to their caller; the clock's own time is between the lines.
     """
 
     def __init__(self, package: str, skipped: tuple[str, ...] = ()) -> None:
@@ -63,7 +63,7 @@ class LineClock:
     def _wanted(self, code: CodeType) -> bool:
         return (
             self.package in code.co_filename
-            and code.co_varnames[:1] == ("self",)
+            and (code.co_varnames[:1] == ("self",) or Path(code.co_filename).name == "model.py")
             and "/arithmetic/" not in code.co_filename.replace("\\", "/")
             and code.co_name not in self.skipped
         )
@@ -100,7 +100,7 @@ def _phases(ours: Ours) -> dict[str, float]:
 
 
 def _lines(ours: Ours) -> dict[str, float]:
-    """Seconds of an epoch by the lines of the steps' methods."""
+    """Seconds of an epoch by the lines of the definition."""
     with LineClock("backendmlp/", ("finish_epoch", "_begin")) as clock:
         ours.run()
     return {

@@ -37,7 +37,7 @@ def machine(threads: int) -> dict[str, Any]:
         "threads": threads,
         "blas": blas,
         "gpu": _gpu(),
-        "steps": "compiled" if compiled.available() else "NumPy",
+        "steps": "compiled" if compiled.available() else "as defined",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: v for name in _PACKAGES if (v := _version(name))},
