@@ -111,7 +111,7 @@ def _worth(arithmetic: Arithmetic, p: Parameters, x: Array) -> Array:
 
 def relu(z: Array) -> Array:
     """max(z, 0); written so that zero is +0 and a NaN stays one in every library."""
-    return namespace(z).where(z <= 0.0, _zero(z), z)
+    return namespace(z).where(z <= 0.0, 0.0, z)
 
 
 def probabilities(f: Forward) -> Array:
@@ -123,7 +123,7 @@ def picked(f: Forward, labels: Array) -> Array:
     """Each row's shifted logit of its own class, (n,); a sum with one term is exact anywhere."""
     xp = namespace(f.shifted)
     own = one_hot(labels, f.shifted)
-    return xp.sum(xp.where(own, f.shifted, _zero(f.shifted)), axis=1)
+    return xp.sum(xp.where(own, f.shifted, 0.0), axis=1)
 
 
 def cross_entropy(arithmetic: Arithmetic, totals: Array, picked: Array) -> Array:
@@ -148,7 +148,7 @@ def gradients(
     d2 = xp.where(one_hot(labels, softmax), softmax - 1.0, softmax) * (rate / x.shape[0])
     W2, b2 = arithmetic.transposed_matmul_and_sum(f.hidden, d2)
     back = arithmetic.matmul(d2, p.W2.T)
-    d1 = xp.where(f.hidden > 0.0, back, _zero(back))
+    d1 = xp.where(f.hidden > 0.0, back, 0.0)
     if is_pixels(x):
         W1, b1 = arithmetic.transposed_matmul_and_sum(x, d1 * (1.0 / PIXEL_LEVELS))
         return Parameters(W1, b1 * PIXEL_LEVELS, W2, b2)
@@ -177,7 +177,3 @@ def levels(x: Array) -> float:
 
 def is_pixels(x: Array) -> bool:
     return x.dtype == namespace(x).uint8
-
-
-def _zero(like: Array) -> Array:
-    return namespace(like).zeros((), dtype=like.dtype, device=device_of(like))

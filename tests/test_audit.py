@@ -116,3 +116,21 @@ def test_a_model_that_strays_is_refused(forbidden, numbers, monkeypatch):
     monkeypatch.setattr(model, "mean", stray)
     with pytest.raises(ForbiddenError, match=forbidden):
         under_audit(choose("bitwise"), *numbers)
+
+
+@pytest.mark.parametrize(("numerics", "calls"), [("bitwise", 200), ("native", 55)])
+def test_a_step_takes_few_calls(numerics, calls, numbers, monkeypatch):
+    """Each is a launch on a GPU; 241 and 56 before rounding looked up its grid once."""
+    monkeypatch.setattr(audit, "check_product", lambda *_: None)
+    monkeypatch.setattr(audit, "check_sum", lambda *_: None)
+    monkeypatch.setitem(audit.FUNCTIONS, "exp", "native")
+    images, labels = numbers
+    arithmetic = choose(numerics, "float64")
+    start = model.he_normal(images.shape[1], 16, 10, seed=1)
+    p = model.settle(arithmetic, {name: audited(value) for name, value in start.items()})
+    given = audited(images), audited(labels.astype(np.int64)), audited(np.arange(70)), 70
+    step = Step(arithmetic, p, RATE)
+    audit.NAMESPACE.used.clear()
+    step.advance(*given)
+    counted = {k: v for k, v in audit.NAMESPACE.used.items() if k not in audit.DTYPES}
+    assert sum(counted.values()) <= calls, counted

@@ -12,6 +12,7 @@ kernel holds a product beside the sum that uses it, so no compiler can contract 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -66,25 +67,25 @@ class Bitwise:
     dtype: ClassVar[str] = "float64"
 
     def matmul(self, a: Array, b: Array) -> Array:
-        xp, terms = namespace(a, b), a.shape[1]
-        left_bits, right_bits = product_bits(terms, **_beside(a, b))
-        left, left_scale = _factor(a, 1, left_bits)
-        right, right_scale = _factor(b, 0, right_bits)
-        return _settled(xp.matmul(left, right)) * left_scale * right_scale
+        xp = namespace(a, b)
+        left_bits, right_bits = product_bits(a.shape[1], **_beside(xp, a, b))
+        left, left_zero = _rounded(xp, a, 1, left_bits)
+        right, right_zero = _rounded(xp, b, 0, right_bits)
+        return xp.matmul(left, right) + (left_zero + right_zero)
 
     def transposed_matmul_and_sum(self, x: Array, d: Array) -> tuple[Array, Array]:
         """``d`` is rounded once, column by column, for the product and the sum alike."""
-        xp, terms = namespace(x, d), x.shape[0]
-        left_bits, right_bits = product_bits(terms, **_beside(x))
-        left, left_scale = _factor(x, 0, left_bits)
-        right, right_scale = _factor(d, 0, right_bits)
-        product = _settled(xp.matmul(left.T, right)) * left_scale.T * right_scale
-        return product, (_settled(xp.sum(right, axis=0, keepdims=True)) * right_scale)[0, :]
+        xp = namespace(x, d)
+        left_bits, right_bits = product_bits(x.shape[0], **_beside(xp, x))
+        left, left_zero = _rounded(xp, x.T, 1, left_bits)
+        right, right_zero = _rounded(xp, d, 0, right_bits)
+        product = xp.matmul(left, right) + (left_zero + right_zero)
+        return product, xp.sum(right, axis=0) + xp.squeeze(right_zero, axis=0)
 
     def sum(self, x: Array, axis: int) -> Array:
         xp = namespace(x)
-        addends, scale = _factor(x, axis, sum_bits(x.shape[axis]))
-        return xp.squeeze(_settled(xp.sum(addends, axis=axis, keepdims=True)) * scale, axis=axis)
+        addends, zero = _rounded(xp, x, axis, sum_bits(x.shape[axis]))
+        return xp.squeeze(xp.sum(addends, axis=axis, keepdims=True) + zero, axis=axis)
 
     def exp(self, x: Array) -> Array:
         """2**k/64 from a table times a polynomial on ``|r| <= ln 2 / 128``; NaN for ``x`` > 0.
@@ -93,25 +94,23 @@ class Bitwise:
         2**-54.  Below -707.7, where results would be subnormal, it is zero.
         """
         xp = namespace(x)
-        zero = _constant(xp, x, 0.0)
-        inside = (x >= const.EXP_LOWEST) & (x <= 0)
-        t = xp.where(inside, x, zero)
+        above, below = x >= const.EXP_LOWEST, x <= 0.0
+        t = xp.where(above & below, x, 0.0)
         k = (t * const.EXP_INVERSE + const.ROUND) - const.ROUND
         r = (t - k * const.EXP_HIGH) - k * const.EXP_LOW
         polynomial = _horner(r, (1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0))
-        result = _take(_table(xp, device_of(x), "exp"), k + const.EXP_OFFSET) * polynomial
-        outside = xp.where(x <= 0, zero, _constant(xp, x, float("nan")))
-        return xp.where(inside, result, outside)
+        result = _take(_table(xp, x, "exp"), k + const.EXP_OFFSET) * polynomial
+        return xp.where(below, xp.where(above, result, 0.0), math.nan)
 
     def log(self, x: Array) -> Array:
         """log(2**k c (1 + f)) with c from a table; NaN outside [2**-1020, 2**1020].
 
         ``|f| <= 1 / 128``: the remainder of the degree-8 Taylor polynomial is below 2**-64.
         """
-        xp, device = namespace(x), device_of(x)
+        xp = namespace(x)
         inside = (x >= 2.0**-const.LOG_OCTAVES) & (x <= 2.0**const.LOG_OCTAVES)
-        t = xp.where(inside, x, _constant(xp, x, 1.0))
-        octaves = _table(xp, device, "octaves")
+        t = xp.where(inside, x, 1.0)
+        octaves = _table(xp, x, "octaves")
         index = xp.searchsorted(octaves, xp.reshape(t, (-1,)), side="right") - 1
         index = xp.reshape(index, t.shape)
         k = xp.astype(index, xp.float64) - const.LOG_OCTAVES
@@ -121,9 +120,9 @@ class Bitwise:
         f = (m - c) / c
         tail = f * f * _horner(f, (-1 / 8, 1 / 7, -1 / 6, 1 / 5, -1 / 4, 1 / 3, -1 / 2))
         step = (c - 1.0) * const.LOG_STEPS
-        high = k * const.LN2_HIGH + _take(_table(xp, device, "log_high"), step)
-        low = k * const.LN2_LOW + _take(_table(xp, device, "log_low"), step)
-        return xp.where(inside, high + (low + (f + tail)), _constant(xp, x, float("nan")))
+        high = k * const.LN2_HIGH + _take(_table(xp, x, "log_high"), step)
+        low = k * const.LN2_LOW + _take(_table(xp, x, "log_low"), step)
+        return xp.where(inside, high + (low + (f + tail)), math.nan)
 
     def update(self, parameter: Array, change: Array) -> Array:
         """``parameter - change`` with the change on the grid of 2**-29."""
@@ -132,65 +131,74 @@ class Bitwise:
     def settle(self, parameter: Array) -> Array:
         """``parameter`` rounded to a multiple of 2**-29 (beyond 2**22: of what float64 holds)."""
         xp = namespace(parameter)
-        offset = const.ROUND * const.GRID
-        return (xp.astype(parameter, xp.float64, copy=False) + offset) - offset
-
-
-def _factor(x: Array, axis: int, bits: int) -> tuple[Array, Array]:
-    """``x`` as integers times 2**-bits, at most 1 in size, and the powers of two to scale back by.
-
-    Each line of ``x`` along ``axis`` is divided by the power of two at or above its largest entry.
-    The search compares only, so every library finds the same power; a NaN is sent where infinity
-    goes, behind the table, because libraries need not agree on its order.
-    """
-    xp = namespace(x)
-    if _is_whole(x):
-        return xp.astype(x, xp.float64), xp.ones((1, 1), dtype=xp.float64, device=device_of(x))
-    x = xp.astype(x, xp.float64, copy=False)
-    scale, inverse = _powers(xp.max(xp.abs(x), axis=axis, keepdims=True))
-    offset = const.ROUND * 2.0**-bits
-    return (x * inverse + offset) - offset, scale
+        return _on_grid(_float64(xp, parameter), const.ROUND * const.GRID)
 
 
 def power_of_two(top: Array) -> Array:
     """The power of two at or above each of ``top`` >= 0, at least 2**-450; NaN beyond 2**450."""
-    return _powers(top)[0]
+    xp = namespace(top)
+    return _looked_up(xp, _table(xp, top, "powers"), top)
 
 
-def _powers(top: Array) -> tuple[Array, Array]:
-    """:func:`power_of_two` and its inverse."""
-    xp, device = namespace(top), device_of(top)
-    infinity = _constant(xp, top, float("inf"))
-    flat = xp.reshape(xp.where(top < infinity, top, infinity), (-1,))
-    index = xp.searchsorted(_table(xp, device, "bounds"), flat, side="left")
-    scale = xp.reshape(xp.take(_table(xp, device, "powers"), index, axis=0), top.shape)
-    inverse = xp.reshape(xp.take(_table(xp, device, "inverses"), index, axis=0), top.shape)
-    return scale, inverse
+def _rounded(xp: Any, x: Array, axis: int, bits: int) -> tuple[Array, Array]:
+    """``x`` of few bits, and zeros to be added to a product or sum of it, one for each line.
+
+    Each line of ``x`` along ``axis`` is rounded to multiples of 2**-bits of the power of two at or
+    above its largest entry.  Whole numbers are taken as they stand.  To add zero settles the sign
+    of a zero, on which libraries disagree where all terms are zero; where a line is beyond the
+    range it is NaN, whatever a library makes of NaN times zero.
+    """
+    if _is_whole(xp, x):
+        return xp.astype(x, xp.float64), _table(xp, x, "zero")
+    x = _float64(xp, x)
+    top = xp.max(xp.abs(x), axis=axis, keepdims=True)
+    grid = _looked_up(xp, _rounding_table(xp, x, bits), top)
+    return _on_grid(x, grid), grid - grid
 
 
-def _is_whole(x: Array) -> bool:
-    return any(_beside(x).values())
+def _on_grid(x: Array, grid: Array | float) -> Array:
+    """``x`` rounded, half to even, to multiples of a power of two; ``grid`` is 1.5 * 2**52 of it.
+
+    The sum is too large to hold what is finer than the grid.
+    """
+    rounded = x + grid
+    rounded -= grid  # memory of our own
+    return rounded
 
 
-def _beside(*operands: Array) -> dict[str, bool]:
+def _looked_up(xp: Any, table: Array, top: Array) -> Array:
+    """From a table over the powers of two, what stands for the one at or above each of ``top``.
+
+    The search compares only, so every library finds the same; a NaN is sent where infinity goes,
+    behind the table, because libraries need not agree on its order.
+    """
+    flat = xp.reshape(xp.where(top < math.inf, top, math.inf), (-1,))
+    index = xp.searchsorted(_table(xp, top, "bounds"), flat, side="left")
+    return xp.reshape(xp.take(table, index, axis=0), top.shape)
+
+
+def _float64(xp: Any, x: Array) -> Array:
+    return x if x.dtype == xp.float64 else xp.astype(x, xp.float64)
+
+
+def _is_whole(xp: Any, x: Array) -> bool:
+    return x.dtype == xp.uint8 or x.dtype == xp.int32
+
+
+def _beside(xp: Any, *operands: Array) -> dict[str, bool]:
     """Which whole numbers are among the operands, as :func:`product_bits` takes it."""
-    xp = namespace(*operands)
     return {
         "beside_pixels": any(x.dtype == xp.uint8 for x in operands),
         "beside_features": any(x.dtype == xp.int32 for x in operands),
     }
 
 
-def _settled(x: Array) -> Array:
-    """``x`` without negative zeros, which libraries disagree on where all terms are zero."""
-    return x + 0.0
-
-
 def _horner(x: Array, coefficients: tuple[float, ...]) -> Array:
     """The polynomial with ``coefficients``, highest power first, each step one operation."""
     result = x * coefficients[0] + coefficients[1]
     for coefficient in coefficients[2:]:
-        result = result * x + coefficient
+        result *= x
+        result += coefficient
     return result
 
 
@@ -201,13 +209,18 @@ def _take(table: Array, index: Array) -> Array:
     return xp.reshape(xp.take(table, flat, axis=0), index.shape)
 
 
-def _constant(xp: Any, like: Array, value: float) -> Array:
-    return _kept(xp, device_of(like), str(value), lambda: value)
+def _table(xp: Any, like: Array, name: str) -> Array:
+    """A table of :mod:`backendmlp.arithmetic.constants` where ``like`` lies."""
+    return _kept(xp, device_of(like), name, _HOST_TABLES[name])
 
 
-def _table(xp: Any, device: Any, name: str) -> Array:
-    """A table of :mod:`backendmlp.arithmetic.constants` on ``device``."""
-    return _kept(xp, device, name, _HOST_TABLES[name])
+def _rounding_table(xp: Any, like: Array, bits: int) -> Array:
+    """For each power of two, what :func:`_on_grid` rounds with to ``bits`` bits below it."""
+
+    def make() -> np.ndarray:
+        return const.powers_of_two(const.WINDOW) * (const.ROUND * 2.0**-bits)
+
+    return _kept(xp, device_of(like), f"rounding to {bits} bits", make)
 
 
 _KEPT: dict[tuple[Any, str, str], Array] = {}
@@ -225,7 +238,7 @@ _HOST_TABLES: dict[str, Callable[[], np.ndarray]] = {
     # Searched without the NaN at its end, beside which libraries place infinity as they like.
     "bounds": lambda: const.powers_of_two(const.WINDOW)[:-1],
     "powers": lambda: const.powers_of_two(const.WINDOW),
-    "inverses": lambda: 1.0 / const.powers_of_two(const.WINDOW),
+    "zero": lambda: np.zeros((1, 1)),
     "octaves": lambda: const.powers_of_two(const.LOG_OCTAVES)[:-1],
     "exp": const.exp_table,
     "log_high": lambda: const.log_table()[0],
