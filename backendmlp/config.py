@@ -40,6 +40,14 @@ class Config:
         return asdict(self)
 
 
+def definition(numerics: str, *, pixels: bool) -> int:
+    """The number of the definition that a run's bits follow; it goes up when they change.
+
+    2 for features in bitwise numerics, which are settled once when they come in; 1 for all else.
+    """
+    return 2 if numerics == "bitwise" and not pixels else 1
+
+
 def positive_int(name: str, value: Any) -> int:
     """``value`` as an int of at least 1."""
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:

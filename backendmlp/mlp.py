@@ -14,6 +14,7 @@ from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.evaluation import Evaluation
+from backendmlp.features import feature_unit, needs_unit, settled
 from backendmlp.model import Parameters
 from backendmlp.trainer import Trainer
 from backendmlp.training import EpochRecord, train
@@ -52,6 +53,7 @@ class MLP:
         self.config = Config(hidden, epochs, batch_size, lr, seed, numerics, dtype)
         self.backend = backends.select(backend, device)
         self.parameters: dict[str, np.ndarray] = {}
+        self.unit: np.ndarray | None = None  # of settled features, see features.py
         self.history: list[EpochRecord] = []
         self.class_names: tuple[str, ...] = ()
         self.image_shape: tuple[int, ...] = ()
@@ -78,12 +80,18 @@ class MLP:
             y = inputs.labels(at, labels, x.shape[0])
             classes = inputs.count_classes(at, y)
             start = self._start(parameters, x.shape[1], classes)
-            trainer = Trainer(at, self.config, start, x, y, _orders(order, self.config.epochs))
+            unit = feature_unit(x) if needs_unit(self.config.numerics, x) else None
+            x = x if unit is None else settled(x, unit)
+            trainer = Trainer(
+                at, self.config, start, x, y, _orders(order, self.config.epochs), unit
+            )
             shown = None
             if test is not None:
                 test_x = inputs.images(at, test[0], arithmetic.dtype, x.shape[1])
+                test_x = test_x if unit is None else settled(test_x, unit)
                 shown = test_x, inputs.labels(at, test[1], test_x.shape[0], classes)
             self.history = []
+            self.unit = None if unit is None else to_numpy(unit).copy()
             self.class_names = tuple(map(str, range(classes)))
             self.image_shape = tuple(np.shape(images)[1:])
             try:
@@ -196,7 +204,9 @@ class MLP:
         with at.scope():
             x = inputs.images(at, images, arithmetic.dtype, self.parameters["W1"].shape[0])
             on_device = {k: at.asarray(v, arithmetic.dtype) for k, v in self.parameters.items()}
-            result = work(at, model.settle(arithmetic, on_device), x)
+            unit = None if self.unit is None else at.asarray(self.unit, arithmetic.dtype)
+            x = x if unit is None else settled(x, unit)
+            result = work(at, model.settle(arithmetic, on_device, unit), x)
             return result if at.owns(images) else to_numpy(result)
 
 

@@ -8,7 +8,7 @@ Goodfellow, Bengio and Courville, *Deep Learning* (2016), sections 6.2, 6.5 and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,21 +19,28 @@ from backendmlp.backend import device_of, namespace
 
 Array = Any
 
-PIXEL_LEVELS = 255.0  # uint8 inputs are pixels worth 1/255 each; float inputs stand for themselves
+PIXEL_LEVELS = 255.0  # uint8 inputs are pixels worth 1/255 each; floats stand for themselves
+TRAINED = ("W1", "b1", "W2", "b2")
 _HIDDEN_WEIGHTS, _OUTPUT_WEIGHTS = 1, 2  # the numbers of their random streams
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Weights and biases: ``W1`` (F, H), ``b1`` (H,), ``W2`` (H, C), ``b2`` (C,)."""
+    """Weights and biases: ``W1`` (F, H), ``b1`` (H,), ``W2`` (H, C), ``b2`` (C,).
+
+    ``unit`` (F,), powers of two, is what one of each column of int32 inputs is worth; it is not
+    trained.  None: the inputs are pixels or floats.
+    """
 
     W1: Array
     b1: Array
     W2: Array
     b2: Array
+    unit: Array | None = None
 
     def as_dict(self) -> dict[str, Array]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """What is trained, by name."""
+        return {name: getattr(self, name) for name in TRAINED}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -73,23 +80,33 @@ def he_normal(features: int, hidden: int, classes: int, seed: int) -> dict[str, 
     }
 
 
-def settle(arithmetic: Arithmetic, parameters: Mapping[str, Array]) -> Parameters:
-    """Parameters from outside, as ``arithmetic`` stores them."""
-    return Parameters(**{name: arithmetic.settle(value) for name, value in parameters.items()})
+def settle(
+    arithmetic: Arithmetic, parameters: Mapping[str, Array], unit: Array | None = None
+) -> Parameters:
+    """Parameters from outside, as ``arithmetic`` stores them, for inputs in ``unit``."""
+    settled = {name: arithmetic.settle(value) for name, value in parameters.items()}
+    return Parameters(**settled, unit=unit)
 
 
 def forward(arithmetic: Arithmetic, p: Parameters, x: Array) -> Forward:
-    """One pass over ``x`` (n, F), uint8 pixels or floats.
+    """One pass over ``x`` (n, F): uint8 pixels, int32 features in ``p.unit``, or floats.
 
     A row's results don't depend, in exact arithmetic, on the rows beside it.
     """
     xp = namespace(x)
-    z1 = arithmetic.matmul(x, p.W1) * (1.0 / levels(x)) + p.b1
-    hidden = relu(z1)
+    hidden = relu(_worth(arithmetic, p, x) + p.b1)
     z2 = arithmetic.matmul(hidden, p.W2) + p.b2
     shifted = z2 - xp.max(z2, axis=1, keepdims=True)
     exponentials = arithmetic.exp(shifted)
     return Forward(hidden, shifted, exponentials, arithmetic.sum(exponentials, 1))
+
+
+def _worth(arithmetic: Arithmetic, p: Parameters, x: Array) -> Array:
+    """What the inputs stand for times W1, (n, H)."""
+    if p.unit is not None:
+        return arithmetic.matmul(x, p.W1 * p.unit[:, None])
+    product = arithmetic.matmul(x, p.W1)
+    return product * (1.0 / PIXEL_LEVELS) if is_pixels(x) else product
 
 
 def relu(z: Array) -> Array:
@@ -126,22 +143,24 @@ def gradients(
 
     The rate is applied where the matrices are smallest, at the logits; all that follows is linear.
     """
-    xp = namespace(x)
+    xp = namespace(f.hidden)
     softmax = probabilities(f)
     d2 = xp.where(one_hot(labels, softmax), softmax - 1.0, softmax) * (rate / x.shape[0])
     W2, b2 = arithmetic.transposed_matmul_and_sum(f.hidden, d2)
     back = arithmetic.matmul(d2, p.W2.T)
-    d1 = xp.where(f.hidden > 0.0, back, _zero(back)) * (1.0 / levels(x))
+    d1 = xp.where(f.hidden > 0.0, back, _zero(back))
+    if is_pixels(x):
+        W1, b1 = arithmetic.transposed_matmul_and_sum(x, d1 * (1.0 / PIXEL_LEVELS))
+        return Parameters(W1, b1 * PIXEL_LEVELS, W2, b2)
     W1, b1 = arithmetic.transposed_matmul_and_sum(x, d1)
-    return Parameters(W1, b1 * levels(x), W2, b2)
+    return Parameters(W1 if p.unit is None else W1 * p.unit[:, None], b1, W2, b2)
 
 
 def descend(arithmetic: Arithmetic, p: Parameters, change: Parameters) -> Parameters:
     """The parameters after one step of gradient descent: ``p - change``."""
     steps = change.as_dict()
-    return Parameters(
-        **{name: arithmetic.update(value, steps[name]) for name, value in p.as_dict().items()}
-    )
+    after = {name: arithmetic.update(value, steps[name]) for name, value in p.as_dict().items()}
+    return Parameters(**after, unit=p.unit)
 
 
 def one_hot(labels: Array, like: Array) -> Array:
@@ -152,8 +171,12 @@ def one_hot(labels: Array, like: Array) -> Array:
 
 
 def levels(x: Array) -> float:
-    """The value that stands for 1.0 in ``x``."""
-    return PIXEL_LEVELS if x.dtype == namespace(x).uint8 else 1.0
+    """The value that stands for 1.0 in pixels ``x``; floats stand for themselves."""
+    return PIXEL_LEVELS if is_pixels(x) else 1.0
+
+
+def is_pixels(x: Array) -> bool:
+    return x.dtype == namespace(x).uint8
 
 
 def _zero(like: Array) -> Array:

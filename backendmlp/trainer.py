@@ -51,6 +51,7 @@ class Trainer:
 
     ``parameters`` are in host memory or on the device.  ``order`` gives an epoch's order of the
     images, (N,) indices; by default each epoch has a shuffle of its own, drawn from the seed.
+    ``unit`` (F,) is what one of each column is worth, where the images are settled features.
     """
 
     epoch: int
@@ -67,10 +68,11 @@ class Trainer:
         images: Array,
         labels: Array,
         order: Order | None = None,
+        unit: Array | None = None,
     ) -> None:
         self.backend, self.config = backend, config
         self.arithmetic = config.arithmetic()
-        self.images, self.labels = images, labels
+        self.images, self.labels, self._unit = images, labels, unit
         self._order = order or self._shuffle
         self.stepper = self._new_stepper(parameters)
         self._begin(0)
@@ -160,7 +162,7 @@ class Trainer:
     def _new_stepper(self, parameters: dict[str, Array]) -> Stepper:
         dtype = self.arithmetic.dtype
         on_device = {k: self.backend.asarray(v, dtype) for k, v in parameters.items()}
-        settled = model.settle(self.arithmetic, on_device)
+        settled = model.settle(self.arithmetic, on_device, self._unit)
         return stepper(self.backend, self.arithmetic, settled, self.config.lr, self.images)
 
     def _shuffle(self, epoch: int) -> np.ndarray:

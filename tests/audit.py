@@ -19,7 +19,7 @@ FUNCTIONS = {
     "arange": "whole numbers",
     "zeros": "a constant",
     "ones": "a constant",
-    "astype": "between uint8, int64 and float64, where every value is exact",
+    "astype": "between uint8, int32, int64 and float64, where every value is exact",
     "reshape": "moves entries",
     "squeeze": "moves entries",
     "concat": "moves entries",
@@ -36,6 +36,7 @@ DTYPES = {
     "float64": "the one dtype of bitwise arithmetic",
     "int64": "indices and labels",
     "uint8": "pixels",
+    "int32": "settled features, whole numbers of at most 20 bits and their sign",
 }
 OPERATORS = {
     "__add__": "one rounding, settled by IEEE 754",

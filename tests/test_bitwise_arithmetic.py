@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backendmlp
-from backendmlp.arithmetic.bitwise import PIXEL_BITS, Bitwise, product_bits, sum_bits
+from backendmlp.arithmetic.bitwise import FEATURE_BITS, PIXEL_BITS, Bitwise, product_bits, sum_bits
 from backendmlp.backend import to_numpy
 
 BITWISE = Bitwise()
@@ -33,6 +33,13 @@ def pixels(seed: int, shape: tuple[int, int]) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+def whole_features(seed: int, shape: tuple[int, int]) -> np.ndarray:
+    """Settled features, the largest of either sign among them."""
+    x = np.random.default_rng(seed).integers(-(2**20), 2**20, shape, np.int32, endpoint=True)
+    x[0, 0], x[-1, -1] = 2**20, -(2**20)
+    return x
+
+
 def test_no_sum_of_rounded_factors_exceeds_53_bits():
     """The worst case, every entry at its largest and of one sign, in Python's whole numbers."""
     for terms in range(1, 70_001):
@@ -42,6 +49,9 @@ def test_no_sum_of_rounded_factors_exceeds_53_bits():
         assert terms * 2**left * 2**right <= 2**53
         assert terms * (2**PIXEL_BITS - 1) * 2**beside <= 2**53
         assert beside == again
+        of_features, again = product_bits(terms, beside_features=True)
+        assert terms * 2**FEATURE_BITS * 2**of_features <= 2**53
+        assert of_features == again
         assert terms < 3 or terms * 2 ** (left + right + 1) > 2**53  # and no bit is wasted
 
 
@@ -66,6 +76,19 @@ def test_pixels_are_exact_as_they_stand(seed, m, k, n):
     expected = [[sum(int(p) * w for p, w in zip(r, c, strict=True)) for c in columns] for r in a]
     assert exact.fractions(BITWISE.matmul(a, b)) == expected
     assert exact.fractions(BITWISE.transposed_matmul_and_sum(a.T, b)[0]) == expected
+
+
+@quick
+@given(seeds, sizes, st.integers(1, 300), sizes)
+def test_settled_features_are_exact_as_they_stand(seed, m, k, n):
+    a, b = whole_features(seed, (m, k)), matrix(seed, (k, n), 20)
+    bits = product_bits(k, beside_features=True)[1]
+    columns = [exact.rounded(column, bits) for column in b.T]
+    expected = [[sum(int(q) * w for q, w in zip(r, c, strict=True)) for c in columns] for r in a]
+    assert exact.fractions(BITWISE.matmul(a, b)) == expected
+    product, total = BITWISE.transposed_matmul_and_sum(a.T, b)
+    assert exact.fractions(product) == expected
+    assert [Fraction(value) for value in total.tolist()] == list(map(sum, columns))
 
 
 @quick
@@ -141,6 +164,8 @@ def results(at, a: np.ndarray, b: np.ndarray, x: np.ndarray) -> dict[str, list]:
     flat = at.xp.reshape(a, (-1,))
     product, total = BITWISE.transposed_matmul_and_sum(a, a)
     of_pixels, beside = BITWISE.transposed_matmul_and_sum(x, a)
+    q = at.xp.astype(x, at.xp.int32) * 4000
+    of_features, beside_features = BITWISE.transposed_matmul_and_sum(q, a)
     found = {
         "matmul": BITWISE.matmul(a, b),
         "matmul, columns": BITWISE.matmul(b.T, a.T),
@@ -149,6 +174,9 @@ def results(at, a: np.ndarray, b: np.ndarray, x: np.ndarray) -> dict[str, list]:
         "total": total,
         "product, pixels": of_pixels,
         "total beside pixels": beside,
+        "product, features": of_features,
+        "total beside features": beside_features,
+        "matmul, features": BITWISE.matmul(q.T, a),
         "sum over rows": BITWISE.sum(a, 0),
         "sum over columns": BITWISE.sum(a, 1),
         "sum of a vector": BITWISE.sum(flat, 0),

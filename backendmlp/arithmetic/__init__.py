@@ -19,7 +19,8 @@ NUMERICS = ("bitwise", "native")
 class Arithmetic(Protocol):
     """The seam between the model and the arithmetic under it.
 
-    Operands are floats of dtype :attr:`dtype`, or uint8, which is exact as it stands.
+    Operands are floats of dtype :attr:`dtype`, or whole numbers, which are exact as they stand:
+    uint8, and in bitwise numerics int32 of at most 2**20 in size.
     """
 
     @property

@@ -24,7 +24,10 @@ from backendmlp.backend import device_of, namespace
 Array = Any
 
 MANTISSA = 53
-PIXEL_BITS = 8  # a uint8 operand is an integer below 2**8, and exact as it stands
+# Operands of whole numbers are exact as they stand: uint8 pixels, below 2**8 in size, and int32
+# features, settled once by backendmlp.features, of at most 2**20.
+PIXEL_BITS = 8
+FEATURE_BITS = 20
 
 
 def sum_bits(terms: int) -> int:
@@ -35,14 +38,18 @@ def sum_bits(terms: int) -> int:
     return min(MANTISSA - (terms - 1).bit_length(), 51)
 
 
-def product_bits(terms: int, *, beside_pixels: bool = False) -> tuple[int, int]:
+def product_bits(
+    terms: int, *, beside_pixels: bool = False, beside_features: bool = False
+) -> tuple[int, int]:
     """Bits of a left and a right factor, so that a product with inner length ``terms`` is exact.
 
-    Two float factors share what the sum leaves; beside 8-bit pixels a factor gets all the rest.
+    Two float factors share what the sum leaves; beside whole numbers, the 8 bits of pixels or the
+    20 of settled features, a factor gets all the rest.
     """
     bits = sum_bits(terms)
-    if beside_pixels:
-        return bits - PIXEL_BITS, bits - PIXEL_BITS
+    if beside_pixels or beside_features:
+        rest = bits - (FEATURE_BITS if beside_features else PIXEL_BITS)
+        return rest, rest
     return bits - bits // 2, bits // 2
 
 
@@ -60,7 +67,7 @@ class Bitwise:
 
     def matmul(self, a: Array, b: Array) -> Array:
         xp, terms = namespace(a, b), a.shape[1]
-        left_bits, right_bits = product_bits(terms, beside_pixels=_is_pixels(a) or _is_pixels(b))
+        left_bits, right_bits = product_bits(terms, **_beside(a, b))
         left, left_scale = _factor(a, 1, left_bits)
         right, right_scale = _factor(b, 0, right_bits)
         return _settled(xp.matmul(left, right)) * left_scale * right_scale
@@ -68,7 +75,7 @@ class Bitwise:
     def transposed_matmul_and_sum(self, x: Array, d: Array) -> tuple[Array, Array]:
         """``d`` is rounded once, column by column, for the product and the sum alike."""
         xp, terms = namespace(x, d), x.shape[0]
-        left_bits, right_bits = product_bits(terms, beside_pixels=_is_pixels(x))
+        left_bits, right_bits = product_bits(terms, **_beside(x))
         left, left_scale = _factor(x, 0, left_bits)
         right, right_scale = _factor(d, 0, right_bits)
         product = _settled(xp.matmul(left.T, right)) * left_scale.T * right_scale
@@ -136,22 +143,42 @@ def _factor(x: Array, axis: int, bits: int) -> tuple[Array, Array]:
     The search compares only, so every library finds the same power; a NaN is sent where infinity
     goes, behind the table, because libraries need not agree on its order.
     """
-    xp, device = namespace(x), device_of(x)
-    if _is_pixels(x):
-        return xp.astype(x, xp.float64), xp.ones((1, 1), dtype=xp.float64, device=device)
+    xp = namespace(x)
+    if _is_whole(x):
+        return xp.astype(x, xp.float64), xp.ones((1, 1), dtype=xp.float64, device=device_of(x))
     x = xp.astype(x, xp.float64, copy=False)
-    top = xp.max(xp.abs(x), axis=axis, keepdims=True)
-    infinity = _constant(xp, x, float("inf"))
-    flat = xp.reshape(xp.where(top < infinity, top, infinity), (-1,))
-    index = xp.searchsorted(_table(xp, device, "bounds"), flat, side="left")
-    scale = xp.reshape(xp.take(_table(xp, device, "powers"), index, axis=0), top.shape)
-    inverse = xp.reshape(xp.take(_table(xp, device, "inverses"), index, axis=0), top.shape)
+    scale, inverse = _powers(xp.max(xp.abs(x), axis=axis, keepdims=True))
     offset = const.ROUND * 2.0**-bits
     return (x * inverse + offset) - offset, scale
 
 
-def _is_pixels(x: Array) -> bool:
-    return x.dtype == namespace(x).uint8
+def power_of_two(top: Array) -> Array:
+    """The power of two at or above each of ``top`` >= 0, at least 2**-450; NaN beyond 2**450."""
+    return _powers(top)[0]
+
+
+def _powers(top: Array) -> tuple[Array, Array]:
+    """:func:`power_of_two` and its inverse."""
+    xp, device = namespace(top), device_of(top)
+    infinity = _constant(xp, top, float("inf"))
+    flat = xp.reshape(xp.where(top < infinity, top, infinity), (-1,))
+    index = xp.searchsorted(_table(xp, device, "bounds"), flat, side="left")
+    scale = xp.reshape(xp.take(_table(xp, device, "powers"), index, axis=0), top.shape)
+    inverse = xp.reshape(xp.take(_table(xp, device, "inverses"), index, axis=0), top.shape)
+    return scale, inverse
+
+
+def _is_whole(x: Array) -> bool:
+    return any(_beside(x).values())
+
+
+def _beside(*operands: Array) -> dict[str, bool]:
+    """Which whole numbers are among the operands, as :func:`product_bits` takes it."""
+    xp = namespace(*operands)
+    return {
+        "beside_pixels": any(x.dtype == xp.uint8 for x in operands),
+        "beside_features": any(x.dtype == xp.int32 for x in operands),
+    }
 
 
 def _settled(x: Array) -> Array:

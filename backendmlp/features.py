@@ -1,0 +1,118 @@
+"""Float features in bitwise numerics: settled once, as whole numbers on a grid for each column.
+
+What comes out is int32 of at most :data:`FEATURE_BITS` bits, which the products take as it stands.
+A column's grid is fixed by its largest training value: that has 17 bits, later values 8 times of
+headroom.  Only comparisons, products by powers of two and roundings to whole numbers take part,
+value by value, so a row settles to the same bits on every machine and beside any other rows.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from backendmlp.arithmetic import constants as const
+from backendmlp.arithmetic.bitwise import FEATURE_BITS, power_of_two
+from backendmlp.backend import device_of, namespace, to_numpy
+from backendmlp.errors import InputError
+from backendmlp.model import PIXEL_LEVELS, is_pixels
+
+Array = Any
+
+TRAINING_BITS = 17  # of the largest training value of a column
+LARGEST = 2**FEATURE_BITS
+_FEWEST_STEPS = 16  # of a grid that a column should span
+_NAMED = 5  # columns named in one sentence
+_VALUES = 1 << 20  # settled at one time, to stay near the caches and bound the memory
+
+
+def needs_unit(numerics: str, x: Array) -> bool:
+    """Whether inputs ``x`` are features that these numerics settle."""
+    return numerics == "bitwise" and not is_pixels(x)
+
+
+def feature_unit(x: Array) -> Array:
+    """What one of each settled column is worth: (F,) float64 powers of two, of training features.
+
+    ``x`` (N, F) float64, finite.  Raises :class:`InputError` for values beyond 2**450, and warns
+    of columns that vary by so little beside their size that the grid swallows it.
+    """
+    xp = namespace(x)
+    unit = _unit(x)
+    if not bool(xp.all(xp.isfinite(unit))):
+        raise InputError(
+            f"the features hold numbers beyond 2**{const.WINDOW}; give smaller, best standardised"
+        )
+    spread = xp.max(x, axis=0) - xp.min(x, axis=0)
+    swallowed = to_numpy((spread > 0.0) & (spread < unit * _FEWEST_STEPS))
+    if swallowed.any():
+        _warn_of_swallowed(np.flatnonzero(swallowed).tolist())
+    return unit
+
+
+def settled(x: Array, unit: Array) -> Array:
+    """``x`` (N, F) in units of ``unit`` (F,), rounded half to even: int32, at most 2**20 in size.
+
+    ``x`` is finite float64, or uint8 pixels, which stand for 1/255 each.  Warns where values lie
+    beyond 8 times the training range, and so are clipped.
+    """
+    xp = namespace(x, unit)
+    pieces, clipped = [], 0
+    for rows in _pieces(x):
+        steps = _in_units(rows, unit)
+        clipped += int(xp.sum(xp.astype(xp.abs(steps) > LARGEST, xp.int64)))
+        pieces.append(_whole(steps))
+    if clipped:
+        warnings.warn(
+            f"{clipped} of the {x.shape[0] * x.shape[1]} feature values lie beyond "
+            f"{LARGEST >> TRAINING_BITS} times the range of the training features and were "
+            "clipped; scale them as the training features were",
+            stacklevel=2,
+        )
+    return pieces[0] if len(pieces) == 1 else xp.concat(pieces)
+
+
+def _unit(x: Array) -> Array:
+    """Where a column holds numbers beyond 2**450: NaN."""
+    xp = namespace(x)
+    top = xp.max(xp.abs(x), axis=0)
+    return power_of_two(xp.where(top > 0.0, top, _number(x, 1.0))) * 2.0**-TRAINING_BITS
+
+
+def _in_units(x: Array, unit: Array) -> Array:
+    xp = namespace(x, unit)
+    x = xp.astype(x, xp.float64) / PIXEL_LEVELS if is_pixels(x) else x
+    return x * (1.0 / unit)
+
+
+def _whole(steps: Array) -> Array:
+    """The nearest whole numbers, half to even, clipped: int32."""
+    xp = namespace(steps)
+    for bound, beyond in ((LARGEST, steps > LARGEST), (-LARGEST, steps < -LARGEST)):
+        steps = xp.where(beyond, _number(steps, bound), steps)
+    return xp.astype((steps + const.ROUND) - const.ROUND, xp.int32)
+
+
+def _number(like: Array, value: float) -> Array:
+    xp = namespace(like)
+    return xp.asarray(value, dtype=xp.float64, device=device_of(like))
+
+
+def _pieces(x: Array) -> Iterator[Array]:
+    rows = max(1, _VALUES // x.shape[1])
+    for start in range(0, x.shape[0], rows):
+        yield x[start : min(start + rows, x.shape[0]), :]
+
+
+def _warn_of_swallowed(columns: list[int]) -> None:
+    named = ", ".join(map(str, columns[:_NAMED])) + (", ..." if len(columns) > _NAMED else "")
+    what = f"column {named} varies" if len(columns) == 1 else f"columns {named} vary"
+    warnings.warn(
+        f"feature {what} by less than {_FEWEST_STEPS} parts in {1 << TRAINING_BITS} of the largest "
+        "value there, which bitwise numerics round away; standardise the features (subtract each "
+        "column's mean, divide by its standard deviation)",
+        stacklevel=3,
+    )
