@@ -29,7 +29,7 @@ FORMAT = 2
 _KEY = "backendmlp"
 _NAMES = ("W1", "b1", "W2", "b2")
 _UNIT = "unit"  # the fifth tensor, in format 2
-_UNITS = 2.0**-500, 2.0**500  # beyond them nothing was ever settled
+_UNITS = 2.0**-467, 2.0**433  # the least and the largest that features are settled in
 _MOST_DIMENSIONS = 64  # of NumPy's arrays
 _LONGEST_TEXT = 1 << 15  # of a path, or of the name of a data set
 _NOT_OURS = "choose a file that backendmlp has written"
@@ -137,7 +137,7 @@ def _check_metadata(metadata: dict[str, Any], sizes: tuple[int, int]) -> None:
     if "data" in metadata:
         _check_data(metadata["data"])
     number = metadata.get("definition", 1)
-    if type(number) is not int or number < 1:
+    if type(number) is not int or not 1 <= number < 1000:
         raise TensorFileError(f"has no valid definition number but {show(number)}; {_NOT_OURS}")
 
 

@@ -253,6 +253,7 @@ class TestLoadRefuses:
             (document(data={**DATA, "more": 1}), "data entry"),
             (document(definition=0), "definition number"),
             (document(definition=True), "definition number"),
+            (document(definition=10**4000), "definition number"),
             (document(definition="1"), "definition number"),
             (document(definition=None), "definition number"),
         ],
