@@ -143,7 +143,7 @@ class MLP:
 
         Its name is ``class_names[number]``, also where the labels were names.
         """
-        return self._shown(images, lambda s, x: evaluation.classes(s.probabilities(x)))
+        return self._shown(images, lambda s, x: s.classes(x))
 
     def predict_proba(self, images: Array) -> Array:
         """Softmax probabilities, (N, C)."""

@@ -15,6 +15,7 @@ from typing import Any
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.blas import openblas
 from backendmlp.compiled import library
+from backendmlp.compiled.scoring import CompiledScorer
 from backendmlp.compiled.steps import CompiledBitwiseStep, CompiledStep
 from backendmlp.model import Parameters
 from backendmlp.step import Stepper
@@ -29,8 +30,19 @@ def stepper(
     kinds = ("uint8",) if arithmetic.name == "bitwise" else ("uint8", arithmetic.dtype)
     if not available() or str(images.dtype) not in kinds or not images.flags.c_contiguous:
         return None
+    return _make(arithmetic, parameters, rate, images)
+
+
+def scorer(arithmetic: Arithmetic, parameters: Parameters, images: Array) -> CompiledScorer | None:
+    """What scores this kind of images, as often as asked; None where nothing compiled can."""
+    if stepper(arithmetic, parameters, 0.0, images[:1]) is None:
+        return None
+    return CompiledScorer(_make(arithmetic, parameters, 0.0, images, 1))
+
+
+def _make(arithmetic: Arithmetic, *others: Any) -> CompiledStep:
     make = CompiledBitwiseStep if arithmetic.name == "bitwise" else CompiledStep
-    return make(arithmetic, parameters, rate, images)
+    return make(arithmetic, *others)
 
 
 def available() -> bool:

@@ -28,13 +28,18 @@ class CompiledStep:
     """Native numerics, float32 or float64, on images of the kind of ``images``."""
 
     def __init__(
-        self, arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
+        self,
+        arithmetic: Arithmetic,
+        parameters: Parameters,
+        rate: float,
+        images: Array,
+        threads: int | None = None,
     ) -> None:
         blas = openblas()
         assert blas is not None
         self.arithmetic, self.rate, self._blas = arithmetic, rate, blas
         features, hidden, classes = parameters.shape
-        threads = min(blas.threads, max(1, hidden // _FEWEST_UNITS))
+        threads = threads or min(blas.threads, max(1, hidden // _FEWEST_UNITS))
         self._job = library.Job(
             features=features, hidden=hidden, classes=classes, threads=threads, rate=rate,
             levels=model.levels(images), gemm=blas.address(arithmetic.dtype),
