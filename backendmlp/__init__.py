@@ -10,7 +10,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from backendmlp.errors import InputError
+from backendmlp.errors import DataWarning, InputError
 
 if TYPE_CHECKING:
     from backendmlp.backend import Backend, select
@@ -40,6 +40,7 @@ __all__ = [
     "MLP",
     "Backend",
     "Config",
+    "DataWarning",
     "Dataset",
     "EpochRecord",
     "Evaluation",
@@ -55,3 +56,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,9 @@
-"""The one exception a user's mistake ends in."""
+"""The user's mistakes: the one exception, and the one warning, that this package raises itself."""
+
+from __future__ import annotations
+
+import sys
+import warnings
 
 
 class InputError(ValueError):
@@ -6,3 +11,15 @@ class InputError(ValueError):
 
     The command line prints the sentence and leaves with exit code 2.
     """
+
+
+class DataWarning(UserWarning):
+    """Data that can be used and are probably not meant so: what was seen, and what to write."""
+
+
+def warn(text: str) -> None:
+    """Issue a :class:`DataWarning` that points at the line from which the package was called."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "backendmlp":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, DataWarning, stacklevel=level)

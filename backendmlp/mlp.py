@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from backendmlp import backend as backends
-from backendmlp import evaluation, inputs, model
-from backendmlp.arithmetic import demands
+from backendmlp import evaluation, inputs, mistakes, model
 from backendmlp.backend import Backend, to_numpy
-from backendmlp.config import Config
+from backendmlp.config import Config, definition
 from backendmlp.errors import InputError
 from backendmlp.evaluation import Evaluation
 from backendmlp.features import feature_unit, needs_unit, settled
-from backendmlp.model import Parameters
+from backendmlp.scoring import Scorer
 from backendmlp.trainer import Trainer
 from backendmlp.training import EpochRecord, train
 
@@ -28,14 +27,19 @@ _LARGEST = 2.0**450  # beyond it bitwise numerics ends, and nothing trains
 class MLP:
     """Affine, ReLU, affine, softmax; trained by mini-batch gradient descent on cross-entropy.
 
-    Images are (N, ...) arrays: uint8 pixels, worth 1/255 a level, or floats.  Arrays of CuPy or
-    PyTorch stay on their device, and what comes back is of their library; NumPy arrays are worked
-    on by ``backend`` and come back as NumPy arrays.  Bad input raises
-    :class:`backendmlp.InputError`.
+    Images are (N, ...) arrays: uint8 pixels, worth 1/255 a level, or floats (or booleans) that
+    stand for themselves.  Arrays of CuPy or PyTorch stay on their device, and what comes back is of
+    their library; all else, NumPy arrays, tables and nested lists, is worked on by ``backend`` and
+    comes back as NumPy arrays.  Labels are whole numbers from 0, of any dtype, or the classes'
+    names.  Bad input raises :class:`backendmlp.InputError`; data that can be used and are probably
+    not meant so give a :class:`backendmlp.DataWarning`.
 
-    After :meth:`fit` or :meth:`load`: ``parameters`` (host arrays "W1" (F, H), "b1" (H,), "W2"
-    (H, C), "b2" (C,)), ``history`` (a list of :class:`EpochRecord`), ``class_names``,
-    ``image_shape``.
+    After :meth:`fit` or :meth:`load`: ``parameters`` (read-only host arrays "W1" (F, H), "b1" (H,),
+    "W2" (H, C), "b2" (C,); to change one, put another array in its place), ``history`` (a list of
+    :class:`EpochRecord`), ``class_names``, ``image_shape``, and ``unit`` ((F,) float64: what one of
+    each column is worth where float features were settled, in bitwise numerics; else None).
+
+    A model can be copied and pickled: the copy opens its backend when it is first used.
     """
 
     def __init__(
@@ -52,12 +56,31 @@ class MLP:
         device: str | None = None,
     ) -> None:
         self.config = Config(hidden, epochs, batch_size, lr, seed, numerics, dtype)
-        self.backend = backends.select(backend, device)
+        self.to(backend, device)
         self.parameters: dict[str, np.ndarray] = {}
-        self.unit: np.ndarray | None = None  # of settled features, see features.py
+        self.unit: np.ndarray | None = None
         self.history: list[EpochRecord] = []
         self.class_names: tuple[str, ...] = ()
         self.image_shape: tuple[int, ...] = ()
+        self._scorer: tuple[list[Any], list[Array], Scorer] | None = None
+
+    def to(self, backend: str, device: str | None = None) -> MLP:
+        """Work on another backend from now on; returns the model itself."""
+        self._backend: Backend | None = backends.select(backend, device)
+        self._place = backend, device
+        return self
+
+    @property
+    def backend(self) -> Backend:
+        """Where host arrays are worked on; raises :class:`InputError` where it cannot be had."""
+        if self._backend is None:
+            try:
+                self._backend = backends.select(*self._place)
+            except InputError as error:
+                raise InputError(
+                    f"{error}; or move this model to another backend, as with mlp.to('numpy')"
+                ) from error
+        return self._backend
 
     def fit(
         self,
@@ -65,35 +88,46 @@ class MLP:
         labels: Array,
         *,
         test: tuple[Array, Array] | None = None,
+        class_names: Sequence[str] | None = None,
         parameters: Mapping[str, Array] | None = None,
         order: Sequence[Array] | None = None,
         on_epoch: Callable[[EpochRecord], None] = lambda record: None,
     ) -> MLP:
         """Train on ``images`` (N, ...) and ``labels`` (N,), from the start.
 
-        ``test`` is evaluated after each epoch.  ``parameters`` replaces the He-normal start, and
+        ``test``, a pair of images and labels, is evaluated after each epoch.  ``class_names`` has a
+        name for each class, and so says how many there are; without it there are as many as the
+        largest label asks for, called "0", "1" and so on, or as there are names among the labels,
+        in the order of their characters.  ``parameters`` replaces the He-normal start, and
         ``order``, one array of indices (N,) for each epoch, the shuffles: with both, somebody
         else's run is repeated exactly.
         """
         arithmetic, at = self.config.arithmetic(), self._backend_for(images)
         with at.scope():
             x = inputs.images(at, images, arithmetic.dtype)
-            y = inputs.labels(at, labels, x.shape[0])
-            classes = inputs.count_classes(at, y)
+            names = inputs.class_names(class_names, labels)
+            y = inputs.labels(at, labels, x.shape[0], len(names) or None, names)
+            classes = len(names) or inputs.count_classes(at, y)
+            names = names or tuple(map(str, range(classes)))
             start = self._start(parameters, x.shape[1], classes)
-            unit = feature_unit(x) if needs_unit(self.config.numerics, x) else None
-            x = x if unit is None else settled(x, unit)
+            shown = None
+            if test is not None:
+                test_x = inputs.images(at, _pair(test)[0], arithmetic.dtype, x.shape[1])
+                shown = test_x, inputs.labels(at, test[1], test_x.shape[0], classes, names)
+            mistakes.look_at_images(x)
+            if class_names is None:
+                mistakes.look_at_labels(y, classes)
+            unit = None
+            if needs_unit(self.config.numerics, x):
+                unit = feature_unit(x)
+                x = settled(x, unit)
+                shown = shown and (settled(shown[0], unit), shown[1])
             trainer = Trainer(
                 at, self.config, start, x, y, _orders(order, self.config.epochs), unit
             )
-            shown = None
-            if test is not None:
-                test_x = inputs.images(at, test[0], arithmetic.dtype, x.shape[1])
-                test_x = test_x if unit is None else settled(test_x, unit)
-                shown = test_x, inputs.labels(at, test[1], test_x.shape[0], classes)
             self.history = []
-            self.unit = None if unit is None else to_numpy(unit).copy()
-            self.class_names = tuple(map(str, range(classes)))
+            self.unit = None if unit is None else _read_only(to_numpy(unit).copy())
+            self.class_names = names
             self.image_shape = tuple(np.shape(images)[1:])
             try:
                 for record in train(trainer, shown):
@@ -104,51 +138,57 @@ class MLP:
         return self
 
     def predict(self, images: Array) -> Array:
-        """The most probable class of each image, int64 (N,)."""
-        return self._on_device(images, lambda at, p, x: evaluation.classes(_shares(self, p, x)))
+        """The number of each image's most probable class, int64 (N,).
+
+        Its name is ``class_names[number]``, also where the labels were names.
+        """
+        return self._shown(images, lambda s, x: s.classes(x))
 
     def predict_proba(self, images: Array) -> Array:
         """Softmax probabilities, (N, C)."""
-        return self._on_device(images, lambda at, p, x: _shares(self, p, x))
+        return self._shown(images, lambda s, x: s.probabilities(x))
 
     def loss(self, images: Array, labels: Array) -> Array:
         """The mean cross-entropy, a 0-d array of the images' library."""
 
-        def mean(at: Backend, p: Parameters, x: Array) -> Array:
-            y = inputs.labels(at, labels, x.shape[0], p.shape[2])
-            arithmetic = self.config.arithmetic()
-            return evaluation.loss(arithmetic, evaluation.score(arithmetic, p, x, y))
+        def mean(scorer: Scorer, x: Array) -> Array:
+            y = self._labels(images, labels, x.shape[0])
+            return evaluation.loss(scorer.arithmetic, scorer.score(x, y))
 
-        return self._on_device(images, mean)
+        return self._shown(images, mean)
 
     def evaluate(self, images: Array, labels: Array) -> Evaluation:
         """Mean cross-entropy and accuracy on ``images`` (N, ...) and ``labels`` (N,)."""
         result: list[Evaluation] = []
 
-        def both(at: Backend, p: Parameters, x: Array) -> Array:
-            y = inputs.labels(at, labels, x.shape[0], p.shape[2])
-            arithmetic = self.config.arithmetic()
-            scores = evaluation.score(arithmetic, p, x, y)
-            result.append(evaluation.evaluate(arithmetic, scores, y))
+        def both(scorer: Scorer, x: Array) -> Array:
+            y = self._labels(images, labels, x.shape[0])
+            scores = scorer.score(x, y)
+            result.append(evaluation.evaluate(scorer.arithmetic, scores, y))
             return scores.probabilities
 
-        self._on_device(images, both)
+        self._shown(images, both)
         return result[0]
+
+    def score(self, images: Array, labels: Array) -> float:
+        """The accuracy on ``images`` (N, ...) and ``labels`` (N,), as in scikit-learn."""
+        return self.evaluate(images, labels).accuracy
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to ``path`` as safetensors, with its configuration and class names."""
         from backendmlp.modelfile import save_model
 
         self._fitted()
-        save_model(
-            path,
-            self.parameters,
-            {
-                "config": self.config.as_dict(),
-                "class_names": list(self.class_names),
-                "image_shape": list(self.image_shape),
-            },
-        )
+        tensors = dict(self.parameters)
+        metadata: dict[str, Any] = {
+            "config": self.config.as_dict(),
+            "class_names": list(self.class_names),
+            "image_shape": list(self.image_shape),
+        }
+        if self.unit is not None:
+            tensors["unit"] = self.unit
+            metadata["definition"] = definition(self.config.numerics, pixels=False)
+        save_model(path, tensors, metadata)
 
     @classmethod
     def load(
@@ -162,10 +202,51 @@ class MLP:
             result = cls(**metadata["config"], backend=backend, device=device)
         except TypeError as error:
             raise InputError(f"{path}: its configuration is not of this version") from error
-        result.parameters = parameters
+        unit = parameters.pop("unit", None)
+        if unit is not None and result.config.numerics != "bitwise":
+            raise InputError(
+                f"model file {str(path)!r} has a unit, which is for bitwise numerics alone; train "
+                "it anew"
+            )
+        known = definition(result.config.numerics, pixels=unit is None)
+        if (found := metadata.get("definition", 1)) != known:
+            raise InputError(
+                f"model file {str(path)!r} was made under definition {found}; this version "
+                f"computes definition {known}; train it anew"
+            )
+        result.unit = None if unit is None else _read_only(unit)
+        result.parameters = {name: _read_only(value) for name, value in parameters.items()}
         result.class_names = tuple(metadata["class_names"])
         result.image_shape = tuple(metadata["image_shape"])
         return result
+
+    def __repr__(self) -> str:
+        choices = {**self.config.as_dict(), "backend": self._place[0], "device": self._place[1]}
+        shown = ", ".join(f"{k}={v!r}" for k, v in choices.items() if v is not None)
+        return f"MLP({shown})  # {self._described()}"
+
+    def _described(self) -> str:
+        """In words: what was fitted."""
+        if not self.parameters:
+            return "not fitted"
+        text = f"inputs {self.image_shape}, {len(self.class_names)} classes"
+        if self.history:
+            last = self.history[-1]
+            accuracy = last.test_accuracy
+            text += f", epoch {last.epoch}, train loss {last.train_loss:.4f}"
+            text += "" if accuracy is None else f", test accuracy {accuracy:.2%}"
+            text += f", weights sha256 {last.weights_sha256[:12]}"
+        return text
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what belongs to this process: the open backend, and what is cached."""
+        return {**self.__dict__, "_backend": None, "_scorer": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for value in (*self.parameters.values(), self.unit):
+            if value is not None:
+                _read_only(value)
 
     def _start(
         self, parameters: Mapping[str, Array] | None, features: int, classes: int
@@ -186,7 +267,7 @@ class MLP:
         return dict(parameters)
 
     def _keep(self, parameters: Mapping[str, np.ndarray]) -> None:
-        self.parameters = {name: value.copy() for name, value in parameters.items()}
+        self.parameters = {k: _read_only(value.copy()) for k, value in parameters.items()}
 
     def _fitted(self) -> None:
         if not self.parameters:
@@ -196,24 +277,46 @@ class MLP:
         at = backends.of(x)
         return self.backend if at.name == "numpy" else at
 
-    def _on_device(
-        self, images: Array, work: Callable[[Backend, Parameters, Array], Array]
-    ) -> Array:
+    def _shown(self, images: Array, work: Callable[[Scorer, Array], Array]) -> Array:
         """What ``work`` makes of the images where they lie, in the images' own library."""
         self._fitted()
-        arithmetic, at = self.config.arithmetic(), self._backend_for(images)
+        at = self._backend_for(images)
         with at.scope():
-            demands.require(at, arithmetic)
-            x = inputs.images(at, images, arithmetic.dtype, self.parameters["W1"].shape[0])
-            on_device = {k: at.asarray(v, arithmetic.dtype) for k, v in self.parameters.items()}
-            unit = None if self.unit is None else at.asarray(self.unit, arithmetic.dtype)
-            x = x if unit is None else settled(x, unit)
-            result = work(at, Parameters(**on_device, unit=unit), x)
+            scorer = self._scorer_on(at)
+            features = self.parameters["W1"].shape[0]
+            x = inputs.images(at, images, scorer.arithmetic.dtype, features)
+            x = x if scorer.unit is None else settled(x, scorer.unit)
+            result = work(scorer, x)
             return result if at.owns(images) else to_numpy(result)
 
+    def _labels(self, images: Array, labels: Array, count: int) -> Array:
+        at, names = self._backend_for(images), self.class_names
+        return inputs.labels(at, labels, count, self.parameters["W2"].shape[1], names)
 
-def _shares(mlp: MLP, p: Parameters, x: Array) -> Array:
-    return evaluation.probabilities(mlp.config.arithmetic(), p, x)
+    def _scorer_on(self, at: Backend) -> Scorer:
+        """That of the last call, while nothing that it was made of has changed since."""
+        arrays = [*self.parameters.values(), self.unit]
+        made_of = [self.config, at.name, at.label, *map(id, arrays)]
+        if self._scorer is not None and self._scorer[0] == made_of:
+            return self._scorer[2]
+        scorer = Scorer(at, self.config.arithmetic(), self.parameters, self.unit)
+        # Arrays that may be written to are not relied upon; the others are held, so that their ids
+        # remain theirs.
+        if not any(array is not None and array.flags.writeable for array in arrays):
+            self._scorer = made_of, arrays, scorer
+        return scorer
+
+
+def _read_only(x: np.ndarray) -> np.ndarray:
+    x.flags.writeable = False
+    return x
+
+
+def _pair(test: Any) -> tuple[Array, Array]:
+    if not isinstance(test, tuple | list) or len(test) != 2:
+        found = f"{len(test)} entries" if isinstance(test, tuple | list) else type(test).__name__
+        raise InputError(f"test is {found}; give a pair: test=(images, labels)")
+    return test[0], test[1]
 
 
 def _orders(order: Sequence[Array] | None, epochs: int) -> Callable[[int], Array] | None:

@@ -132,7 +132,7 @@ def test_a_prediction_does_not_depend_on_the_images_beside_it(images):
         (lambda: MLP().fit(np.where(FLOATS > 0.5, np.nan, 0), LABELS), "NaN or infinity"),
         (lambda: MLP().fit(FLOATS + np.inf, LABELS), "NaN or infinity"),
         (lambda: MLP().fit(IMAGES.astype(np.int64), LABELS), "int64"),
-        (lambda: MLP().fit(IMAGES > 9, LABELS), "bool"),
+        (lambda: MLP().fit(IMAGES * 1j, LABELS), "complex128"),
         (lambda: MLP().fit(IMAGES.tolist(), LABELS), "int64"),
         (lambda: MLP().fit([[0.5], [0.5, 0.5]], [0, 1]), "images"),
         (lambda: MLP().fit([["a"], ["b"]], [0, 1]), "images"),
@@ -143,7 +143,7 @@ def test_a_prediction_does_not_depend_on_the_images_beside_it(images):
         (lambda: MLP().fit(LABELS, LABELS), "(30,)"),
         (lambda: MLP().fit(IMAGES, LABELS[:29]), "(29,)"),
         (lambda: MLP().fit(IMAGES, LABELS[:, None]), "(30, 1)"),
-        (lambda: MLP().fit(IMAGES, LABELS.astype(float)), "float64"),
+        (lambda: MLP().fit(IMAGES, LABELS / 2), "a label is 0.5"),
         (lambda: MLP().fit(IMAGES, LABELS - 1), "-1"),
         (lambda: MLP().fit(IMAGES, LABELS * 0), "at least two"),
         (lambda: MLP().fit(IMAGES, LABELS, test=(IMAGES, LABELS + 1)), "label is 3"),
@@ -158,7 +158,8 @@ def test_a_prediction_does_not_depend_on_the_images_beside_it(images):
         (lambda: MLP().predict(IMAGES), "call fit"),
         (lambda: MLP().save("nowhere"), "call fit"),
         (lambda: fitted().predict(IMAGES[:, :3]), "15 values"),
-        (lambda: fitted().predict(IMAGES[0]), "5 values"),
+        (lambda: fitted().predict(IMAGES[0]), "images[:1]"),
+        (lambda: fitted().predict(IMAGES[0].ravel()), "images[:1]"),
         (lambda: fitted().loss(IMAGES, LABELS + 1), "label is 3"),
         (lambda: fitted().evaluate(IMAGES, LABELS[:5]), "(5,)"),
         (lambda: backendmlp.select("jax"), "'jax'"),
@@ -224,6 +225,7 @@ def diverged(mlp: MLP, images, labels) -> tuple[str, list[str]]:
     return str(caught.value), [record.weights_sha256 for record in mlp.history]
 
 
+@pytest.mark.filterwarnings("ignore:the inputs are floats")
 @pytest.mark.parametrize("numerics", ["bitwise", "native"])
 def test_a_training_that_diverges_at_once_keeps_the_weights_it_began_with(backend, numerics):
     mlp = MLP(8, epochs=5, batch_size=7, lr=1e300, numerics=numerics, dtype="float64")
@@ -261,7 +263,7 @@ BEYOND = float.fromhex("0x1.a8f8c3801c281p+23")
 
 def test_weights_beyond_the_grid_are_used_as_they_are(backend, tmp_path):
     mlp = MLP(8, epochs=1).fit(IMAGES, LABELS)
-    mlp.parameters["b2"][:] = BEYOND, float.fromhex("0x1.a8f8c3801c280p+23"), BEYOND
+    mlp.parameters["b2"] = np.array([BEYOND, float.fromhex("0x1.a8f8c3801c280p+23"), BEYOND])
     mlp.save(tmp_path / "model.safetensors")
     p = model.Parameters(**{k: backend.asarray(v) for k, v in mlp.parameters.items()})
     x = backend.asarray(IMAGES.reshape(30, 20))

@@ -31,7 +31,7 @@ READERS = fuzz.readers()
 
 ACCEPTED = {
     "idx": "labels images labels-gzipped images-gzipped images-in-two-members zeros-after-gzip",
-    "model": "float32 float64",
+    "model": "float32 float64 features settled-features with-data",
     "checkpoint": "at-the-start within-an-epoch within-an-epoch-with-before",
     "receipt": "whole no-epochs",
     "picture": "16-bit animated bilevel gray gray-alpha idx-images interlaced palette rgba texts",

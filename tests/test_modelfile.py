@@ -20,11 +20,18 @@ METADATA = {
     "image_shape": [2, 3],
 }
 
+DATA = {"name": "mnist", "path": "/home/Zoë/mnist", "sha256": "0" * 64}
+
 
 def network(dtype=np.float32, shapes=((6, 3), (3,), (3, 2), (2,))):
     rng = np.random.default_rng(0)
     values = [rng.normal(size=shape).astype(dtype) for shape in shapes]
     return dict(zip(("W1", "b1", "W2", "b2"), values, strict=True))
+
+
+def settled(**changes):
+    """A network of format 2: its features were settled."""
+    return {**network(np.float64), "unit": 2.0 ** np.arange(-20, -14), **changes}
 
 
 def document(**changes):
@@ -104,6 +111,26 @@ class TestRoundTrip:
     def test_more_metadata_rides_along(self, path):
         save_model(path, network(), {**METADATA, "digest": "ab"})
         assert load_model(path)[1]["digest"] == "ab"
+
+    @pytest.mark.parametrize("shape", [[6], [1, 2, 3], [2, 3, 1], [6, 1], [1] * 62 + [6]])
+    def test_images_of_any_shape(self, path, shape):
+        save_model(path, network(), {**METADATA, "image_shape": shape})
+        assert load_model(path)[1]["image_shape"] == shape
+
+    def test_the_data_ride_along(self, path):
+        for data in (DATA, {**DATA, "path": None}):
+            save_model(path, network(), {**METADATA, "data": data, "definition": 1})
+            metadata = load_model(path)[1]
+            assert metadata["data"] == data
+            assert metadata["definition"] == 1
+
+    def test_settled_features_bring_their_unit(self, path):
+        saved = settled()
+        save_model(path, saved, METADATA)
+        loaded, metadata = load_model(path)
+        assert loaded["unit"].tobytes() == saved["unit"].tobytes()
+        assert metadata == METADATA
+        assert 'format\\": 2' in json.dumps(header_of(path.read_bytes())["__metadata__"])
 
     def test_saving_again_what_was_loaded(self, path):
         save_model(path, network(), METADATA)
@@ -190,8 +217,9 @@ class TestLoadRefuses:
             ("", "header that is damaged"),
             ("null", "no JSON object"),
             ("[" * 100_000, "header that is damaged"),
-            (document(format=2), r"written by a newer backendmlp \(format 2\); update"),
-            (document(format=2).replace("config", "other"), "newer"),  # whatever else it holds
+            (document(format=3), r"written by a newer backendmlp \(format 3\); update"),
+            (document(format=3).replace("config", "other"), "newer"),  # whatever else it holds
+            (document(format=2), "it needs .*'unit'"),
             (document(format=0), "format number"),
             (document(format=True), "format number"),
             (document(format="1"), "format number"),
@@ -206,12 +234,28 @@ class TestLoadRefuses:
             (document(class_names=["a", "\x1b[2J"]), "printable"),
             (document(class_names=["a", "\ud800"]), "printable"),
             (document(image_shape=None), "image_shape"),
-            (document(image_shape=[6]), "image_shape"),
+            (document(image_shape=[]), "image_shape"),
+            (document(image_shape=[7]), "6 features"),
+            (document(image_shape=[1] * 64 + [6]), "image_shape"),
+            (document(image_shape=6), "image_shape"),
             (document(image_shape=[2, 4]), "6 features"),
             (document(image_shape=[-2, -3]), "image_shape"),
             (document(image_shape=[2.0, 3]), "image_shape"),
             (document(image_shape=[True, 6]), "image_shape"),
             (document(image_shape=[10**4000, 10**4000]), "image_shape"),
+            (document(data=None), "data"),
+            (document(data=[]), "data"),
+            (document(data={}), "data entry needs name, path and sha256"),
+            (document(data={**DATA, "sha256": "0"}), "SHA-256"),
+            (document(data={**DATA, "name": None}), "data entry"),
+            (document(data={**DATA, "path": 1}), "data entry"),
+            (document(data={**DATA, "path": "a" * 40_000}), "data"),
+            (document(data={**DATA, "more": 1}), "data entry"),
+            (document(definition=0), "definition number"),
+            (document(definition=True), "definition number"),
+            (document(definition=10**4000), "definition number"),
+            (document(definition="1"), "definition number"),
+            (document(definition=None), "definition number"),
         ],
     )
     def test_bad_metadata(self, path, text, reason):
@@ -262,6 +306,32 @@ class TestLoadRefuses:
         parameters = network()
         parameters[name].flat[-1] = value
         assert_refused(path, file_bytes(parameters), f"NaN or infinite values in {name}")
+
+    @pytest.mark.parametrize(
+        ("unit", "reason"),
+        [
+            (np.zeros(6), "no power of two"),
+            (np.full(6, 3.0), "no power of two"),
+            (-(2.0 ** np.arange(6)), "no power of two"),
+            (np.full(6, np.nan), "no power of two"),
+            (np.full(6, np.inf), "no power of two"),
+            (np.full(6, 2.0**-1000), "no power of two"),
+            (np.full(6, 5e-324), "no power of two"),
+            (np.full(6, 2.0**1000), "no power of two"),
+            (np.ones(5), r"must be float64 \(6,\)"),
+            (np.ones((6, 1)), r"must be float64 \(6,\)"),
+            (np.ones(()), r"must be float64 \(6,\)"),
+            (np.ones(0), r"must be float64 \(6,\)"),
+            (np.ones(6, np.float32), r"must be float64 \(6,\)"),
+        ],
+    )
+    def test_units(self, path, unit, reason):
+        assert_refused(path, file_bytes(settled(unit=unit), format=2), reason)
+
+    def test_a_unit_where_none_belongs(self, path):
+        assert_refused(path, file_bytes(settled()), "has the arrays")
+        single = {**network(), "unit": np.ones(6)}
+        assert_refused(path, file_bytes(single, format=2), "beside weights of dtype float32")
 
     @pytest.mark.parametrize(
         "change",
@@ -343,7 +413,10 @@ json_values = st.recursive(
 
 
 @fuzz
-@given(key=st.sampled_from(["config", "class_names", "image_shape", "format"]), value=json_values)
+@given(
+    key=st.sampled_from(["config", "class_names", "image_shape", "format", "data", "definition"]),
+    value=json_values,
+)
 def test_random_metadata(path, key, value):
     assert_model_or_refusal(path, file_bytes(**{key: value}))
 

@@ -46,10 +46,22 @@ def predict(
 ) -> None:
     """Print each image's class and probability, or all classes' probabilities as CSV or JSON."""
     mlp = _load(path, backend, device)
-    rows, columns = mlp.image_shape
-    pictures, names = read_pictures(images, (rows, columns))
+    pictures, names = read_pictures(images, _picture_shape(path, mlp.image_shape))
     shares, classes = mlp.predict_proba(pictures), mlp.predict(pictures)
     {"text": _print_text, "csv": _print_csv, "json": _print_json}[form](mlp, names, shares, classes)
+
+
+def _picture_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
+    """(rows, columns) of the pictures that a model with inputs of ``shape`` takes."""
+    if len(shape) == 3 and 1 in (shape[0], shape[2]):  # one channel, before or behind
+        shape = shape[1:] if shape[0] == 1 else shape[:2]
+    if len(shape) != 2:
+        raise InputError(
+            f"model file {str(path)!r} takes inputs of shape {shape}, which picture files cannot "
+            "give; predict from Python, or choose a model of gray pictures"
+        )
+    rows, columns = shape
+    return rows, columns
 
 
 def _load(path: Path, backend: str, device: str | None) -> MLP:

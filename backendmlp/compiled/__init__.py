@@ -16,6 +16,7 @@ from typing import Any
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.blas import openblas
 from backendmlp.compiled import library
+from backendmlp.compiled.scoring import CompiledScorer
 from backendmlp.compiled.steps import CompiledBitwiseStep, CompiledStep
 from backendmlp.model import Parameters
 from backendmlp.step import Stepper
@@ -31,12 +32,29 @@ def stepper(
     """The compiled step for ``arithmetic`` and this kind of images; None where there is none."""
     if not available():
         return None
+    return _make(arithmetic, parameters, rate, images)
+
+
+def scorer(arithmetic: Arithmetic, parameters: Parameters, images: Array) -> CompiledScorer | None:
+    """What scores this kind of images, as often as asked; None where nothing compiled can."""
+    made = _make(arithmetic, parameters, 0.0, images, threads=1) if available() else None
+    return None if made is None else CompiledScorer(made)
+
+
+def _make(
+    arithmetic: Arithmetic,
+    parameters: Parameters,
+    rate: float,
+    images: Array,
+    threads: int | None = None,
+) -> CompiledStep | None:
     kind, unit = str(images.dtype.newbyteorder("=")), parameters.unit
+    given = arithmetic, parameters, rate, images, threads
     if arithmetic.name == "native":
         known = kind in ("uint8", arithmetic.dtype) and unit is None
-        return CompiledStep(arithmetic, parameters, rate, images) if known else None
+        return CompiledStep(*given) if known else None
     known = kind == "uint8" if unit is None else kind == "int32" and _sane(unit)
-    return CompiledBitwiseStep(arithmetic, parameters, rate, images) if known else None
+    return CompiledBitwiseStep(*given) if known else None
 
 
 def _sane(unit: Array) -> bool:

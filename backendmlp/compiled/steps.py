@@ -32,7 +32,12 @@ class CompiledStep:
     """Native numerics, float32 or float64, on images of the kind of ``images``."""
 
     def __init__(
-        self, arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
+        self,
+        arithmetic: Arithmetic,
+        parameters: Parameters,
+        rate: float,
+        images: Array,
+        threads: int | None = None,
     ) -> None:
         blas = openblas()
         assert blas is not None
@@ -40,7 +45,7 @@ class CompiledStep:
         features, hidden, classes = parameters.shape
         if min(features, hidden, classes) < 1:
             raise ValueError(f"parameters of the sizes {parameters.shape} make no network")
-        threads = min(blas.threads, max(1, hidden // _FEWEST_UNITS))
+        threads = threads or min(blas.threads, max(1, hidden // _FEWEST_UNITS))
         self._job = library.Job(
             features=features, hidden=hidden, classes=classes, threads=threads, rate=rate,
             levels=model.levels(images), gemm=blas.address(arithmetic.dtype),
@@ -166,9 +171,14 @@ class CompiledBitwiseStep(CompiledStep):
     """
 
     def __init__(
-        self, arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
+        self,
+        arithmetic: Arithmetic,
+        parameters: Parameters,
+        rate: float,
+        images: Array,
+        threads: int | None = None,
     ) -> None:
-        super().__init__(arithmetic, parameters, rate, images)
+        super().__init__(arithmetic, parameters, rate, images, threads)
         job = self._job
         job.grid = const.GRID
         if parameters.unit is None:

@@ -19,6 +19,8 @@ from backendmlp.files import StrPath
 if TYPE_CHECKING:
     from importlib.abc import Traversable
 
+SAMPLE = "fashion-mnist-sample"
+
 SYSTEM = Path("/usr/share/datasets")
 """Where Debian's packages put data sets."""
 
@@ -93,7 +95,7 @@ def load_sample() -> Dataset:
         _read_resource(folder / f"{file}.gz", ndim) for file, ndim in zip(FILES, NDIMS, strict=True)
     )
     return Dataset(
-        "fashion-mnist-sample",
+        SAMPLE,
         "shipped with backendmlp",
         train_images,
         train_labels,
@@ -120,6 +122,8 @@ def load_named(
 ) -> Dataset:
     """The data set called ``name``, "mnist" or "fashion-mnist", verified by its checksums.
 
+    "fashion-mnist-sample" is :func:`load_sample`'s.
+
     It is looked for in the folders ``$BACKENDMLP_DATA/<name>``, ``$BACKENDMLP_DATA``,
     ``<cache>/<name>`` and ``/usr/share/datasets/<name>``, and downloaded into the cache if none
     of them holds it.
@@ -132,9 +136,12 @@ def load_named(
     :raises InputError: there is no such set, it cannot be had, or a file found is not the right
         one.
     """
+    if name == SAMPLE:
+        return load_sample()
     entry = CATALOGUE.get(name)
     if entry is None:
-        raise InputError(f"data set {name!r} is not known; choose one of {', '.join(CATALOGUE)}")
+        known = ", ".join((SAMPLE, *CATALOGUE))
+        raise InputError(f"data set {name!r} is not known; choose one of {known}")
     if not 0 < timeout <= 3600:
         raise InputError(f"timeout {timeout!r} is out of range; give 0 to 3600 seconds")
     cached = _cache_folder(cache) / name

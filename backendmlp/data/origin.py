@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from backendmlp.data.catalogue import CATALOGUE, load_named, load_sample
+from backendmlp.data.catalogue import CATALOGUE, SAMPLE, load_named, load_sample
 from backendmlp.data.dataset import Dataset, load_folder
 from backendmlp.errors import InputError
-
-SAMPLE = "fashion-mnist-sample"
 
 
 @dataclass(frozen=True)

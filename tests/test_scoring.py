@@ -1,0 +1,82 @@
+"""Prediction by compiled code: the definition's, however many rows, threads and pieces."""
+
+from __future__ import annotations
+
+import copy
+import threading
+
+import exact
+import numpy as np
+import pytest
+from tolerances import assert_close
+
+import backendmlp
+from backendmlp import MLP, evaluation, model
+from backendmlp.compiled import scoring
+from backendmlp.scoring import Scorer
+
+NUMPY = backendmlp.select("numpy")
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (5000, 40), dtype=np.uint8)
+LABELS = RNG.integers(0, 3, 5000)
+
+
+@pytest.fixture(autouse=True)
+def compiled(steps, monkeypatch):
+    monkeypatch.setattr(scoring, "_WORTH_A_THREAD", 100_000)  # all threads, for few images
+    return steps
+
+
+@pytest.mark.parametrize("count", [1, 2, 257, 2048, 2049, 5000])
+@pytest.mark.parametrize(("numerics", "kind"), [
+    ("bitwise", "pixels"), ("native", "pixels"), ("native", "floats"), ("bitwise", "strided")
+])  # fmt: skip
+def test_what_is_shown_is_what_the_definition_says(numerics, kind, count):
+    images = {"pixels": PIXELS, "floats": (PIXELS / 255).astype(np.float32)}.get(kind, PIXELS)
+    mlp = MLP(30, epochs=1, numerics=numerics).fit(images[:300], LABELS[:300])
+    arithmetic = mlp.config.arithmetic()
+    p = model.settle(arithmetic, mlp.parameters)
+    scorer = Scorer(NUMPY, arithmetic, mlp.parameters)
+    shown = images[:count][::-1] if kind == "strided" else images[:count]
+    expected = evaluation.score(arithmetic, p, shown, LABELS[:count])
+    found = scorer.score(shown, LABELS[:count])
+    for name in ("totals", "picked", "probabilities"):
+        one, two = getattr(found, name), getattr(expected, name)
+        if numerics == "bitwise":
+            assert exact.bits(one) == exact.bits(two)
+        else:
+            assert_close(one, two, "float32", "run")
+    assert scorer.probabilities(shown).tobytes() == found.probabilities.tobytes()
+    classes = evaluation.classes(found.probabilities)
+    np.testing.assert_array_equal(scorer.classes(shown), classes)
+    assert scorer.classes(shown).dtype == np.int64
+
+
+def test_weights_beyond_its_range_are_left_to_the_definition():
+    mlp = MLP(30, epochs=1).fit(PIXELS[:300], LABELS[:300])
+    large = {name: value * 2.0**40 for name, value in mlp.parameters.items()}
+    arithmetic = mlp.config.arithmetic()
+    expected = evaluation.probabilities(arithmetic, model.settle(arithmetic, large), PIXELS[:500])
+    found = Scorer(NUMPY, arithmetic, large).probabilities(PIXELS[:500])
+    assert exact.bits(found) == exact.bits(expected)
+
+
+@pytest.mark.parametrize("numerics", ["bitwise", "native"])
+def test_threads_may_share_a_model(numerics):
+    mlp = MLP(30, epochs=1, numerics=numerics).fit(PIXELS[:300], LABELS[:300])
+    before = copy.deepcopy(mlp.parameters)
+    alone = [mlp.predict_proba(PIXELS[i : i + 700]).tobytes() for i in range(8)]
+    found: dict[int, bytes] = {}
+
+    def show(i: int) -> None:
+        for _ in range(5):
+            found[i] = mlp.predict_proba(PIXELS[i : i + 700]).tobytes()
+
+    threads = [threading.Thread(target=show, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[i] for i in range(8)] == alone
+    for name, value in before.items():
+        assert mlp.parameters[name].tobytes() == value.tobytes()
