@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from backendmlp.backend import Backend, select
     from backendmlp.config import Config
     from backendmlp.data import Dataset, load_folder, load_named, load_sample
+    from backendmlp.digests import digest
     from backendmlp.evaluation import Evaluation
     from backendmlp.mlp import MLP
+    from backendmlp.run import Run
+    from backendmlp.runs import resume_run, train_run
     from backendmlp.training import EpochRecord
+    from backendmlp.verification import Verdict, verify
 
 __version__ = "0.1.0"
 
@@ -30,10 +34,16 @@ _HOMES = {
     "EpochRecord": "training",
     "Evaluation": "evaluation",
     "MLP": "mlp",
+    "Run": "run",
+    "Verdict": "verification",
+    "digest": "digests",
     "load_folder": "data",
     "load_named": "data",
     "load_sample": "data",
+    "resume_run": "runs",
     "select": "backend",
+    "train_run": "runs",
+    "verify": "verification",
 }
 
 __all__ = [
@@ -45,10 +55,16 @@ __all__ = [
     "EpochRecord",
     "Evaluation",
     "InputError",
+    "Run",
+    "Verdict",
+    "digest",
     "load_folder",
     "load_named",
     "load_sample",
+    "resume_run",
     "select",
+    "train_run",
+    "verify",
 ]
 
 

@@ -9,7 +9,7 @@ found by counter (see :mod:`backendmlp.random`), so nothing else has to be kept.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ def save(path: StrPath, checkpoint: Checkpoint) -> None:
     metadata = {
         "format": FORMAT,
         "config": checkpoint.config.as_dict(),
-        "data": {**asdict(checkpoint.data.origin), "sha256": checkpoint.data.sha256},
+        "data": checkpoint.data.as_dict(),
         "random": {"generator": "Philox", "seed": checkpoint.config.seed, "epoch": state.epoch},
         "position": state.position,
         "epochs": [epoch.as_dict() for epoch in checkpoint.epochs],

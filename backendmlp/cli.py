@@ -135,7 +135,10 @@ def cli() -> None:
 )
 @click.option("--out", type=_PATH, metavar="DIR", help="Default: a new folder below runs/.")
 @click.option(
-    "--resume", type=_PATH, metavar="DIR", help="Go on with the run in DIR, on any backend."
+    "--resume",
+    type=_PATH,
+    metavar="DIR",
+    help="Go on with the run in DIR, on any backend; with more --epochs also after its end.",
 )
 @click.option(
     "--checkpoint-every",
@@ -144,13 +147,21 @@ def cli() -> None:
     metavar="N|Nm",
     help="Epochs (3) or minutes (5m) between checkpoints.  [default: 1]",
 )
+@click.option(
+    "--keep-epochs/--no-keep-epochs",
+    default=True,
+    show_default=True,
+    help="Keep the network after each epoch in DIR/epochs/, up to 64 MiB: there verify counts the "
+    "entries that differ, and a run that has lost its checkpoint goes on.",
+)
 @click.option("--plot", is_flag=True, help="Add curves, confusion matrix, weights and mistakes.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.pass_context
 def train(context: click.Context, **options: Any) -> None:
     """Train a network; without --data or --dataset, on the sample of Fashion-MNIST shipped here.
 
-    Leaves model.safetensors and run.json in the output folder.
+    Leaves model.safetensors, run.json (the receipt, for verify) and epochs/ (the network after each
+    epoch) in the output folder; while it trains also checkpoint.safetensors, for --resume.
     """
     from backendmlp.commands import train as command
 

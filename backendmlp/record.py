@@ -42,6 +42,9 @@ class Data:
     origin: Origin
     sha256: str
 
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self.origin), "sha256": self.sha256}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -62,7 +65,7 @@ class Record:
             "backend": self.backend,
             "device": self.device,
             "versions": self.versions,
-            "data": {**asdict(self.data.origin), "sha256": self.data.sha256},
+            "data": self.data.as_dict(),
             "epochs": [epoch.as_dict() for epoch in self.epochs],
             "weights_sha256": last.weights_sha256 if last else None,
             "predictions_sha256": last.predictions_sha256 if last else None,

@@ -4,8 +4,9 @@
 ``checkpoint.safetensors``  where the training stands; gone once it is finished
 ``model.safetensors``       the trained network, when the training ends or is told to stop
 ``run.json``                the receipt: see :mod:`backendmlp.record`
-``epochs/0001.safetensors`` the network after each epoch, up to 64 MiB of them: what a verification
-                            on another machine compares with, entry by entry
+``epochs/0001.safetensors`` the network after each epoch, up to 64 MiB of them, unless the caller
+                            wants none: what a verification on another machine compares with,
+                            entry by entry
 ==========================  =======================================================================
 """
 
@@ -15,6 +16,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,13 @@ from backendmlp.backend import Backend
 from backendmlp.checkpoint import Checkpoint
 from backendmlp.config import Config
 from backendmlp.data import Dataset
+from backendmlp.digests import digest
 from backendmlp.errors import InputError
 from backendmlp.files import writable_folder
-from backendmlp.modelfile import save_model
+from backendmlp.modelfile import load_model, save_model
 from backendmlp.record import Data, Record
 from backendmlp.trainer import DivergenceError, State, Trainer
-from backendmlp.training import EpochRecord, train
+from backendmlp.training import EpochRecord, never, nothing, train, warn_caller
 
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
@@ -66,13 +69,24 @@ class Run:
         dataset: Dataset,
         data: Data,
         every: Every | None = None,
+        keep_epochs: bool = True,
     ) -> None:
         self.folder, self.backend, self.config = folder, backend, config
         self.dataset, self.data = dataset, data
-        self.every = every or Every()
+        self.every, self.keep_epochs = every or Every(), keep_epochs
         self.epochs: list[EpochRecord] = []
         self.trainer, self.test = prepare(backend, config, dataset)
         self._saved = time.monotonic()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are trained and their results written."""
+        return self._through() and not (self.folder / CHECKPOINT).exists()
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """The digest of the weights after the last finished epoch, None before the first."""
+        return self.epochs[-1].weights_sha256 if self.epochs else None
 
     def begin(self) -> None:
         """Make sure of the folder and its space, and write the first checkpoint."""
@@ -95,10 +109,11 @@ class Run:
 
     def train(
         self,
-        on_epoch: Callable[[EpochRecord], None] = lambda record: None,
-        on_progress: Callable[[int], None] = lambda images: None,
-        should_stop: Callable[[], bool] = lambda: False,
-        on_warm_up: Callable[[bool], None] = lambda begins: None,
+        on_epoch: Callable[[EpochRecord], None] = nothing,
+        on_progress: Callable[[int], None] = nothing,
+        should_stop: Callable[[], bool] = never,
+        on_warm_up: Callable[[bool], None] = nothing,
+        warn: Callable[[str], None] = warn_caller,
     ) -> bool:
         """Train to the end, or until told to stop; whether it is finished.
 
@@ -115,6 +130,7 @@ class Run:
             on_warm_up=on_warm_up,
             on_progress=progress,
             should_stop=should_stop,
+            warn=warn,
         )
         good, kept = self.trainer.state_before(), self.trainer.kept
         try:
@@ -129,13 +145,12 @@ class Run:
         except DivergenceError:
             self._write_results()
             raise
-        finished = self.trainer.epoch >= self.config.epochs
-        if not finished:
+        if not self._through():
             self.save_checkpoint()
         self._write_results()
-        if finished:
+        if self._through():
             (self.folder / CHECKPOINT).unlink(missing_ok=True)
-        return finished
+        return self.finished
 
     def save_checkpoint(self) -> None:
         """Write where the training stands, within an epoch too, unless it is diverging.
@@ -150,6 +165,9 @@ class Run:
         )
         self._saved = time.monotonic()
 
+    def _through(self) -> bool:
+        return self.trainer.epoch >= self.config.epochs
+
     def _require_finite(self, epoch: EpochRecord, good: State, kept: str) -> None:
         """Test images can overflow where training images do not: the weights are no good either."""
         if epoch.test_loss is not None and not math.isfinite(epoch.test_loss):
@@ -162,7 +180,7 @@ class Run:
 
     def _after_epoch(self) -> None:
         number = self.trainer.epoch
-        if number * self._model_bytes <= _KEPT_BYTES:
+        if self.keep_epochs and number * self._model_bytes <= _KEPT_BYTES:
             kept = writable_folder(self.folder / EPOCHS)
             self._save_model(kept / f"{number:04d}.safetensors")
         if self.every.epochs is not None and number % self.every.epochs == 0:
@@ -190,6 +208,7 @@ class Run:
             "config": self.config.as_dict(),
             "class_names": list(self.dataset.class_names),
             "image_shape": list(self.dataset.image_shape),
+            "data": self.data.as_dict(),
         }
         save_model(path, self.trainer.fetched(), metadata)
 
@@ -200,9 +219,9 @@ class Run:
 
     def _check_space(self) -> None:
         """Refuse before the first epoch what the disk will refuse later, as far as can be told."""
-        epochs = min(self.config.epochs * self._model_bytes, _KEPT_BYTES)
+        kept = min(self.config.epochs * self._model_bytes, _KEPT_BYTES) * self.keep_epochs
         # The model, and a checkpoint beside the one it replaces: within an epoch each has two.
-        needed = epochs + 5 * self._model_bytes + 32 * self.trainer.count
+        needed = kept + 5 * self._model_bytes + 32 * self.trainer.count
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise InputError(
@@ -230,7 +249,14 @@ def prepare(backend: Backend, config: Config, dataset: Dataset) -> tuple[Trainer
 def check_same(checkpoint: Checkpoint, config: Config, data: Data) -> None:
     """Raise :class:`InputError` saying what differs where a checkpoint is of another run."""
     theirs, ours = checkpoint.config.as_dict(), config.as_dict()
-    differing = [f"{k} was {theirs[k]} and is {ours[k]}" for k in ours if theirs[k] != ours[k]]
+    differing = [
+        f"{k} was {theirs[k]} and is {ours[k]}"
+        for k in ours
+        if theirs[k] != ours[k] and k != "epochs"  # no bit of an epoch depends on how many follow
+    ]
+    reached = checkpoint.state.epoch + (checkpoint.state.position > 0)
+    if config.epochs < reached:
+        differing.append(f"it is in epoch {reached} and was to end after {config.epochs}")
     if checkpoint.data.sha256 != data.sha256:
         differing.append(
             f"the data had SHA-256 {checkpoint.data.sha256[:16]}... and have {data.sha256[:16]}..."
@@ -240,6 +266,20 @@ def check_same(checkpoint: Checkpoint, config: Config, data: Data) -> None:
             f"the run cannot be resumed: {'; '.join(differing)}; "
             "use the same, or start another run with --out"
         )
+
+
+def kept_weights(folder: Path, epoch: EpochRecord, last: bool) -> dict[str, np.ndarray] | None:
+    """The weights after ``epoch``, the ``last`` of its run perhaps, just as its receipt says.
+
+    None where the run's ``folder`` does not have them.
+    """
+    kept = folder / EPOCHS / f"{epoch.epoch:04d}.safetensors"
+    for path in (folder / MODEL, kept) if last else (kept,):
+        with suppress(InputError):
+            parameters = load_model(path)[0]
+            if digest(parameters) == epoch.weights_sha256:
+                return parameters
+    return None
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # unless it is installed
 
 from backendmlp import MLP, InputError, compiled, load_sample, select
-from backendmlp.digest import digest
+from backendmlp.digests import digest
 from backendmlp.training import predictions_digest
 
 RUNS = {

@@ -188,7 +188,7 @@ def test_folder_that_holds_a_run(finished: Path, data: Path):
 
 def test_folder_of_other_things_is_not_resumed(tmp_path: Path):
     (tmp_path / "letter.txt").write_text("Dear")
-    assert_refused(train("--resume", tmp_path), str(tmp_path), "no checkpoint")
+    assert_refused(train("--resume", tmp_path), str(tmp_path), "holds no run: it has neither")
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 

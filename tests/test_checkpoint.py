@@ -134,10 +134,90 @@ def test_a_run_stopped_before_its_first_checkpoint_begins(data: Path, tmp_path: 
 def test_a_finished_run_has_nothing_to_resume(data: Path, tmp_path: Path):
     assert train("--data", data, "--epochs", 1, "--out", tmp_path / "a").code == 0
     before = (tmp_path / "a" / "run.json").read_bytes()
-    result = train("--resume", tmp_path / "a")
-    assert result.code == 0
-    assert "is finished" in result.out
+    for options in ((), ("--epochs", 1, "--data", data)):
+        result = train("--resume", tmp_path / "a", *options)
+        assert result.code == 0
+        assert "is finished, after 1 epochs" in result.out
+    for options, words in (
+        (("--lr", 3), "lr was 0.1 and is 3.0"),
+        (("--checkpoint-every", 2), "--checkpoint-every would do nothing"),
+        (("--no-keep-epochs",), "--keep-epochs would do nothing"),
+    ):
+        result = train("--resume", tmp_path / "a", *options)
+        assert (result.code, result.out) == (2, "")
+        assert words in result.err
     assert (tmp_path / "a" / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["numpy", "torch"])
+def test_a_finished_run_is_trained_on(place: str, data: Path, tmp_path: Path):
+    assert train("--data", data, "--epochs", 1, "--out", tmp_path / "a").code == 0
+    name = open_or_skip(place).name
+    result = train("--resume", tmp_path / "a", "--epochs", 2, "--backend", name)
+    assert [line[:9] for line in result.out.splitlines()[:-2]] == ["epoch 2/2"]
+    assert f"weights sha256 {DIGEST}" in result.out
+    assert weights_digest(tmp_path / "a" / "model.safetensors") == DIGEST
+    assert receipt(tmp_path / "a")["config"]["epochs"] == 2
+    assert leftovers(tmp_path / "a") == []
+    assert call("verify", tmp_path / "a").code == 0
+
+
+def test_an_interrupted_run_may_go_on_for_longer(data: Path, tmp_path: Path):
+    run = make(tmp_path, data, open_or_skip("numpy"), Config(epochs=1))
+    run.begin()
+    run.trainer.advance(3)
+    run.save_checkpoint()
+    assert f"weights sha256 {DIGEST}" in train("--resume", tmp_path, "--epochs", 2).out
+
+
+def test_the_pictures_of_a_finished_run(data: Path, tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    assert train("--data", data, "--epochs", 1, "--out", tmp_path / "a").code == 0
+    before = (tmp_path / "a" / "run.json").read_bytes()
+    result = train("--resume", tmp_path / "a", "--plot")
+    assert (result.code, result.err) == (0, "")
+    assert len(list((tmp_path / "a").glob("*.png"))) == 4
+    assert (tmp_path / "a" / "run.json").read_bytes() == before
+
+
+def test_a_lost_checkpoint_costs_the_epoch_begun(data: Path, tmp_path: Path):
+    begun(tmp_path, data, open_or_skip("numpy"), 1, 3)
+    (tmp_path / CHECKPOINT).unlink()
+    result = train("--resume", tmp_path)
+    first, *_, weights, _ = result.out.splitlines()
+    assert first == "there is no checkpoint.safetensors; going on after epoch 1"
+    assert weights == f"weights sha256 {DIGEST}"
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_lost_checkpoint_and_no_weights(epochs: int, data: Path, tmp_path: Path):
+    begun(tmp_path, data, open_or_skip("numpy"), epochs, 3)
+    (tmp_path / CHECKPOINT).unlink()
+    shutil.rmtree(tmp_path / "epochs", ignore_errors=True)
+    result = train("--resume", tmp_path)
+    assert (result.code, result.out) == (2, "")
+    assert "has neither a checkpoint.safetensors nor the weights" in result.err
+
+
+def test_a_finished_run_whose_weights_were_altered(data: Path, tmp_path: Path):
+    options = ("--epochs", 1, "--no-keep-epochs")
+    assert train("--data", data, "--out", tmp_path / "a", *options).code == 0
+    assert not (tmp_path / "a" / "epochs").exists()
+    model = tmp_path / "a" / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1] + b"\x3d")
+    assert train("--resume", tmp_path / "a", "--epochs", 2).code == 2
+
+
+def test_an_empty_folder_is_no_run(data: Path, tmp_path: Path):
+    result = train("--resume", tmp_path)
+    assert (result.code, result.out) == (2, "")
+    assert f"is empty: there is nothing to go on with; begin a run with --out {tmp_path}" in (
+        result.err
+    )
+    result = train("--resume", tmp_path, "--data", data, "--epochs", 1)
+    assert result.out.startswith(
+        f"folder {tmp_path} is empty; a new run begins, on data, with hidden 100, epochs 1, "
+    )
 
 
 def test_killed_between_the_last_epoch_and_the_model(data: Path, tmp_path: Path):
@@ -195,7 +275,7 @@ OTHERS = {
     "lr": (("--lr", "0.2"), "lr was 0.1 and is 0.2"),
     "hidden": (("--hidden", "50"), "hidden was 100 and is 50"),
     "seed": (("--seed", "1"), "seed was 100 and is 1"),
-    "epochs": (("--epochs", "3"), "epochs was 2 and is 3"),
+    "epochs": (("--epochs", "1"), "it is in epoch 2 and was to end after 1"),
     "two": (("--batch-size", "8", "--lr", "1"), "batch_size was 64 and is 8; lr was 0.1 and is 1"),
     "numerics": (("--numerics", "native", "--dtype", "float64"), "numerics was bitwise"),
     "data": (("--data", "OTHER"), "the data had SHA-256"),

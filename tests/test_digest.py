@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from backendmlp.digest import digest
+from backendmlp.digests import digest
 from backendmlp.errors import InputError
 
 

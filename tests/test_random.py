@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backendmlp import model, random
-from backendmlp.digest import digest
+from backendmlp.digests import digest
 
 # Written down once; a new value would break every run.json there is.
 RAW = [0xC680987733A7E255, 0xDC57FB13EFC4666B, 0xA3CDB4BDD87F0E63]

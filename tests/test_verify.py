@@ -13,7 +13,8 @@ import pytest
 from commandline import DIGEST, call, receipt, train, write_data
 from conftest import open_or_skip
 
-from backendmlp import digest as digests
+from backendmlp import InputError, digests, verify
+from backendmlp.data import load_folder
 from backendmlp.modelfile import load_model, save_model
 
 Edit = Callable[[dict[str, Any]], None]
@@ -71,8 +72,72 @@ def test_verified(place: str, finished: Path):
 
 
 def test_quiet_prints_the_verdict_alone_and_a_folder_will_do(finished: Path):
-    verdict = f"verified: 2 of 2 epochs, weights sha256 {DIGEST}\n"
-    assert call("verify", finished, "--quiet") == (0, verdict, "")
+    verdict = f"verified: 2 of 2 epochs, weights sha256 {DIGEST}"
+    assert call("verify", finished / "run.json", "--quiet") == (0, f"{verdict}\n", "")
+    agrees = f"{verdict}, model.safetensors agrees\n"
+    assert call("verify", finished, "--quiet") == (0, agrees, "")
+
+
+def _flip(bit: int) -> Callable[[Path], None]:
+    def flip(model: Path) -> None:
+        data = bytearray(model.read_bytes())
+        data[-3 - 8 * 40] ^= bit  # the last tensors are the biases
+        model.write_bytes(data)
+
+    return flip
+
+
+def _other_config(model: Path) -> None:
+    parameters, metadata = load_model(model)
+    metadata["config"]["lr"] = 0.2
+    save_model(model, parameters, metadata)
+
+
+MODELS: dict[str, tuple[Callable[[Path], Any], int, str]] = {
+    "one bit": (_flip(1), 1, "differs: model.safetensors is not what the receipt ends with: b1"),
+    "cut short": (lambda path: path.write_bytes(path.read_bytes()[:-1]), 1, "is cut short"),
+    "another rate": (_other_config, 1, "has another configuration than the receipt"),
+    "missing": (Path.unlink, 0, ", but its model.safetensors is missing"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "expected", "words"), MODELS.values(), ids=MODELS)
+def test_the_model_in_the_folder(
+    spoil: Callable[[Path], Any], expected: int, words: str, run: Path
+):
+    spoil(run / "model.safetensors")
+    code, out, err = call("verify", run, "--quiet")
+    assert (code, err) == (expected, "")
+    assert words in out
+    assert call("verify", run / "run.json", "--quiet").code == 0
+
+
+def test_from_python(run: Path, data: Path):
+    told: list[int] = []
+    verdict = verify(run, on_epoch=lambda epoch: told.append(epoch.epoch))
+    assert (verdict.verified, verdict.agreed, verdict.total) == (True, 2, 2)
+    assert verdict.weights_sha256 == DIGEST
+    assert told == [1, 2]
+    edit(run, _predictions)
+    assert not verify(run / "run.json", load_folder(data)).verified
+    with pytest.raises(InputError, match="no such file"):
+        verify(run / "nowhere.json")
+
+
+def test_a_receipt_of_another_machine_says_where_its_data_were(run: Path):
+    edit(run, lambda found: found["data"].update(path="/home/else/data"))
+    code, out, err = call("verify", run)
+    assert (code, out) == (2, "")
+    assert "the run's data, 'data' in '/home/else/data' when it was made" in err
+    assert err.endswith("name them with --data or --dataset\n")
+
+
+def test_data_that_have_changed(run: Path, tmp_path: Path):
+    other = write_data(tmp_path / "other", 999)
+    edit(run, lambda found: found["data"].update(path=str(other)))
+    code, out, err = call("verify", run)
+    assert (code, out) == (2, "")
+    assert "have changed: their SHA-256 is" in err
 
 
 def test_a_receipt_travels_alone_and_is_given_its_data(finished: Path, data: Path, tmp_path: Path):
@@ -97,7 +162,9 @@ def test_an_interrupted_run_is_verified_as_far_as_it_went(run: Path):
 
     edit(run, cut)
     verdict = f"verified: 1 of 1 epochs, weights sha256 {receipt(run)['weights_sha256']}\n"
-    assert call("verify", run, "--quiet") == (0, verdict, "")
+    assert call("verify", run / "run.json", "--quiet") == (0, verdict, "")
+    later = "but model.safetensors is of later, within epoch 2, or altered\n"
+    assert call("verify", run, "--quiet") == (0, f"{verdict[:-1]}, {later}", "")
 
 
 def _three_weights(parameters: dict[str, np.ndarray]) -> None:
@@ -181,7 +248,7 @@ VALUES = {
     "test_loss": (_one_ulp("test_loss"), "the weights agree, but test_loss was "),
     "accuracy": (_one_ulp("test_accuracy"), "the weights agree, but test_accuracy was "),
     "predictions": (_predictions, "the weights agree, but predictions_sha256 was 000"),
-    "one tensor's digest": (_tensor, "the weights agree, but tensors_sha256 was "),
+    "one tensor's digest": (_tensor, "but in the receipt's tensors_sha256 W2 differs: it is"),
     "the weights' digest": (_whole, "the receipt is damaged"),
 }
 

@@ -12,8 +12,7 @@ from backendmlp import record as records
 from backendmlp.commands.progress import Progress
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
-from backendmlp.run import RECORD
-from backendmlp.verify import verify as repeat
+from backendmlp.verification import hold, open_data, receipt_of
 
 
 def verify(
@@ -26,17 +25,16 @@ def verify(
     quiet: bool,
 ) -> int:
     """Print the verdict on ``receipt``, a run.json or its folder; returns the exit code."""
-    path = receipt / RECORD if receipt.is_dir() else receipt
-    record = records.read(path)
+    record = records.read(receipt_of(receipt))
     at = backends.select(backend, device)
     given = data is not None or dataset is not None
-    dataset_ = (origin(data, dataset) if given else record.data.origin).open()
-    with Progress(len(record.epochs), len(dataset_.train_images), quiet=quiet) as progress:
-        verdict = repeat(record, path.parent, at, dataset_, progress.epoch, progress.images)
+    source = origin(data, dataset).open() if given else open_data(record.data)
+    with Progress(len(record.epochs), len(source.train_images), quiet=quiet) as progress:
+        verdict = hold(receipt, record, at, source, progress.epoch, progress.images)
     print(verdict)
-    if verdict.difference is not None and record.config.numerics == "native":
+    if not verdict.verified and record.config.numerics == "native":
         print("native numerics promise no bits; train with --numerics bitwise for that")
-    return 0 if verdict.difference is None else 1
+    return 0 if verdict.verified else 1
 
 
 def info() -> None:

@@ -56,6 +56,11 @@ class Progress:
         """``count`` more images went by."""
         self._bar.update(count)
 
+    def warn(self, text: str) -> None:
+        """Say what is amiss, beside the bar; it is no error, and nobody is too quiet for it."""
+        self._bar.clear()
+        print(f"Warning: {text}", file=sys.stderr, flush=True)
+
     def epoch(self, record: EpochRecord) -> None:
         """An epoch is through: print its line and begin the next one's bar."""
         if not self.quiet:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from backendmlp import backend as backends
-from backendmlp import checkpoint as checkpoints
-from backendmlp import memory
+from backendmlp import runs
 from backendmlp.backend import Backend
+from backendmlp.checkpoint import Checkpoint
 from backendmlp.commands.progress import Progress
-from backendmlp.commands.stopping import stopping
+from backendmlp.commands.stopping import Stop, stopping
 from backendmlp.config import Config
 from backendmlp.data import Dataset
-from backendmlp.data.origin import Origin, origin
+from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
-from backendmlp.files import writable_folder
 from backendmlp.lock import locked
 from backendmlp.record import Data
-from backendmlp.run import CHECKPOINT, RECORD, Every, Run
+from backendmlp.run import CHECKPOINT, Every, Run, check_same
+from backendmlp.verification import open_data
 
 _CHOICES = ("hidden", "epochs", "batch_size", "lr", "seed", "numerics", "dtype")
+_DATA = frozenset({"data", "dataset"})
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,7 @@ class Request:
     out: Path | None
     resume: Path | None
     checkpoint_every: tuple[int | None, float | None]
+    keep_epochs: bool
     plot: bool
     quiet: bool
     given: frozenset[str]
@@ -68,61 +66,93 @@ def run(request: Request) -> int:
     config = Config(**request.choices())
     backend = backends.select(request.backend, request.device)
     with _folder(request) as folder, locked(folder), backend.scope():
-        if request.resume is not None and _is_finished(folder):
-            _say(request, f"the run in {folder} is finished; there is nothing to resume")
-            return 0
-        return _train(request, config, backend, folder)
+        if request.resume is None:
+            runs.refuse_run(folder)
+            return _train(request, config, backend, folder, None)
+        found = runs.stored(folder)
+        if found is None:
+            _say_new(request, config, folder)
+            return _train(request, config, backend, folder, None)
+        return _resume(request, backend, folder, found)
 
 
-def _train(request: Request, config: Config, backend: Backend, folder: Path) -> int:
-    checkpoint = _checkpoint(request, folder)
-    source = origin(request.data, request.dataset)
-    if checkpoint is not None:
-        config = _resumed_config(request, checkpoint.config)
-        if not request.given & {"data", "dataset"}:
-            source = checkpoint.data.origin
-    dataset = source.open()
-    shape = (dataset.features, config.hidden, dataset.classes)
-    with memory.explained(backend, config, shape, len(dataset.train_images)), stopping() as stop:
-        every = Every(*request.checkpoint_every)
-        data = Data(_named(source, dataset), dataset.sha256)
-        training = Run(folder, backend, config, dataset, data, every)
-        training.begin() if checkpoint is None else training.resume(checkpoint)
-        trainer = training.trainer
-        with Progress(
-            config.epochs,
-            trainer.count,
-            epoch=min(trainer.epoch + 1, config.epochs),
-            done=trainer.position,
-            quiet=request.quiet,
-        ) as progress:
-            finished = training.train(progress.epoch, progress.images, stop, progress.warm_up)
+def _folder(request: Request) -> AbstractContextManager[Path]:
+    """The run's folder: the one to go on in, the one asked for, or a new one below runs/."""
+    if request.resume is not None:
+        runs.require_folder(request.resume)
+        return runs.made(request.resume)
+    if request.out is not None:
+        return runs.made(request.out)
+    return runs.made(Path("runs", _readable_name(request)), fresh=True)
+
+
+def _resume(request: Request, backend: Backend, folder: Path, found: Checkpoint) -> int:
+    config = _resumed_config(request, found.config)
+    lost = not (folder / CHECKPOINT).exists()
+    if found.state.epoch < config.epochs or not lost:
+        if lost and found.state.epoch < found.config.epochs:
+            _say(request, f"there is no {CHECKPOINT}; going on after epoch {found.state.epoch}")
+        return _train(request, config, backend, folder, found)
+    _refuse_idle(request, folder)
+    if request.plot:
+        return _train(request, config, backend, folder, found)
+    data = found.data
+    if request.given & _DATA:
+        data = runs.data_of(origin(request.data, request.dataset).open())
+    check_same(found, config, data)
+    _say(request, _finished(folder, found))
+    return 0
+
+
+def _refuse_idle(request: Request, folder: Path) -> None:
+    """Refuse options that would do nothing, since nothing is left to train."""
+    idle = sorted(request.given & {"checkpoint_every", "keep_epochs"})
+    if idle:
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in idle)
+        raise InputError(
+            f"the run in {str(folder)!r} is finished, and {names} would do nothing; leave it out, "
+            "or train on with more --epochs"
+        )
+
+
+def _train(
+    request: Request, config: Config, backend: Backend, folder: Path, found: Checkpoint | None
+) -> int:
+    dataset, data = _data(request, found)
+    every = Every(*request.checkpoint_every)
+    settings = (backend, config, dataset, data, every, request.keep_epochs, found)
+    with stopping() as stop, runs.prepared(folder, *settings) as training:
+        finished = training.finished or _watched(request, training, stop)
     if request.plot and training.epochs:
         from backendmlp.commands.plot import plot_run
 
         plot_run(training)
-    _say_end(request, training, finished)
+    _say_end(request, training)
     return 0 if finished else stop.exit_code
 
 
-def _checkpoint(request: Request, folder: Path) -> checkpoints.Checkpoint | None:
-    """What the folder holds to go on from; a new run refuses a folder that holds one already."""
-    if request.resume is None:
-        if any((folder / name).exists() for name in (CHECKPOINT, RECORD)):
-            raise InputError(
-                f"folder {str(folder)!r} holds a run already; choose another --out, or go on with "
-                "it by --resume"
-            )
-        return None
-    path = folder / CHECKPOINT
-    if path.exists():
-        return checkpoints.load(path)
-    # A run that was killed before its first checkpoint is begun again with the options given.
-    if any(not entry.name.startswith(".backendmlp-") for entry in folder.iterdir()):
-        raise InputError(
-            f"folder {str(folder)!r} holds no checkpoint, and other things; give a run's folder"
+def _watched(request: Request, training: Run, stop: Stop) -> bool:
+    """Train where a person sees it."""
+    trainer = training.trainer
+    with Progress(
+        training.config.epochs,
+        trainer.count,
+        epoch=min(trainer.epoch + 1, training.config.epochs),
+        done=trainer.position,
+        quiet=request.quiet,
+    ) as progress:
+        return training.train(
+            progress.epoch, progress.images, stop, progress.warm_up, progress.warn
         )
-    return None
+
+
+def _data(request: Request, found: Checkpoint | None) -> tuple[Dataset, Data]:
+    """The data asked for, or those of the run to go on with."""
+    if found is not None and not request.given & _DATA:
+        return open_data(found.data), found.data
+    source = origin(request.data, request.dataset)
+    dataset = source.open()
+    return dataset, runs.data_of(dataset, source)
 
 
 def _resumed_config(request: Request, theirs: Config) -> Config:
@@ -131,53 +161,10 @@ def _resumed_config(request: Request, theirs: Config) -> Config:
     return replace(theirs, **spelled)
 
 
-def _is_finished(folder: Path) -> bool:
-    return (folder / RECORD).exists() and not (folder / CHECKPOINT).exists()
-
-
-def _named(source: Origin, dataset: Dataset) -> Origin:
-    return replace(source, name=dataset.name)
-
-
-@contextmanager
-def _folder(request: Request) -> Iterator[Path]:
-    """The run's folder, made where it is missing; it goes again if nothing comes into it."""
-    if request.resume is not None and not os.path.lexists(request.resume):
-        raise InputError(
-            f"there is no folder {str(request.resume)!r} to go on with; check --resume"
-        )
-    asked = request.resume or request.out
-    folder = asked or Path("runs", _readable_name(request))
-    above = [place for place in folder.parents if not os.path.lexists(place)]
-    made = [] if os.path.lexists(folder) else [folder]
-    if asked is None:
-        folder = _claimed(folder)
-        made = [folder]
-    try:
-        yield writable_folder(folder)
-    finally:
-        with contextlib.suppress(OSError):  # not empty: as it should be
-            for place in (*made, *above):
-                place.rmdir()
-
-
 def _readable_name(request: Request) -> str:
     data = request.data.resolve().name[:40] if request.data is not None else request.dataset
     stamp = time.strftime("%Y-%m-%d_%H%M%S")
     return f"{stamp}_{data or 'sample'}_{request.backend}_{request.numerics}"
-
-
-def _claimed(folder: Path) -> Path:
-    """``folder``, or its name with a number, made here and now: no other training has it."""
-    for number in count(1):
-        candidate = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
-        try:
-            candidate.mkdir(parents=True)
-        except OSError:
-            if os.path.lexists(candidate):
-                continue  # another training was faster
-        return candidate  # or whatever is wrong with the place is said when it is written to
-    raise AssertionError
 
 
 def _say(request: Request, text: str) -> None:
@@ -185,10 +172,29 @@ def _say(request: Request, text: str) -> None:
         print(text, flush=True)
 
 
-def _say_end(request: Request, training: Run, finished: bool) -> None:
+def _say_new(request: Request, config: Config, folder: Path) -> None:
+    """A run that was killed before its first checkpoint begins again, if its options are given."""
+    if not request.given & {*_CHOICES, *_DATA}:
+        raise InputError(
+            f"folder {str(folder)!r} is empty: there is nothing to go on with; begin a run with "
+            f"--out {shlex.quote(str(folder))}"
+        )
+    choices = ", ".join(f"{name} {value}" for name, value in config.as_dict().items())
+    source = origin(request.data, request.dataset).name
+    _say(request, f"folder {folder} is empty; a new run begins, on {source}, with {choices}")
+
+
+def _finished(folder: Path, found: Checkpoint) -> str:
+    return (
+        f"the run in {folder} is finished, after {found.state.epoch} epochs; there is nothing to "
+        "resume, unless you ask for more --epochs"
+    )
+
+
+def _say_end(request: Request, training: Run) -> None:
     if training.epochs:
-        _say(request, f"weights sha256 {training.epochs[-1].weights_sha256}")
-    if finished:
+        _say(request, f"weights sha256 {training.weights_sha256}")
+    if training.finished:
         _say(request, f"written to {training.folder}")
     else:
         at = f"epoch {training.trainer.epoch + 1}, image {training.trainer.position:,}"

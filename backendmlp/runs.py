@@ -1,0 +1,220 @@
+"""Training in a folder, from the start or on from where it stopped: for Python and command line.
+
+:func:`train_run` and :func:`resume_run` do what ``backendmlp train`` does; the functions below
+them are what the command line is made of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from backendmlp import backend as backends
+from backendmlp import checkpoint as checkpoints
+from backendmlp import memory
+from backendmlp import record as records
+from backendmlp.backend import Backend
+from backendmlp.checkpoint import Checkpoint
+from backendmlp.config import Config
+from backendmlp.data import Dataset, load_sample
+from backendmlp.data.origin import Origin
+from backendmlp.errors import InputError
+from backendmlp.files import StrPath, writable_folder
+from backendmlp.lock import locked
+from backendmlp.record import Data
+from backendmlp.run import CHECKPOINT, RECORD, Every, Run, kept_weights
+from backendmlp.trainer import State
+from backendmlp.training import EpochRecord, never, nothing
+from backendmlp.verification import open_data
+
+
+def train_run(
+    folder: StrPath,
+    dataset: Dataset | None = None,
+    config: Config | None = None,
+    *,
+    backend: str = "numpy",
+    device: str | None = None,
+    checkpoint_epochs: int | None = 1,
+    checkpoint_seconds: float | None = None,
+    keep_epochs: bool = True,
+    on_epoch: Callable[[EpochRecord], None] = nothing,
+    on_progress: Callable[[int], None] = nothing,
+    should_stop: Callable[[], bool] = never,
+) -> Run:
+    """Train ``config`` on ``dataset`` (the sample, if None) in ``folder``, as ``backendmlp train``.
+
+    The folder, made where it is missing, then holds ``model.safetensors``, the receipt
+    ``run.json`` and, with ``keep_epochs``, the network after each epoch; while the training lasts,
+    a checkpoint every so many epochs, or seconds where ``checkpoint_seconds`` is given.
+    ``on_epoch`` is told each epoch's record, ``on_progress`` the images gone by since it was last
+    told, and the training ends early, to be resumed, once ``should_stop`` says so.
+
+    The :class:`Run` that comes back has ``epochs``, ``finished`` and ``weights_sha256``.  Raises
+    :class:`InputError` where the folder holds a run already or something asked for cannot be had.
+    """
+    at = backends.select(backend, device)
+    every = _every(checkpoint_epochs, checkpoint_seconds)
+    dataset = load_sample() if dataset is None else dataset
+    with made(Path(folder)) as place, locked(place), at.scope():
+        refuse_run(place)
+        settings = (at, config or Config(), dataset, data_of(dataset), every, keep_epochs)
+        with prepared(place, *settings) as run:
+            run.train(on_epoch, on_progress, should_stop)
+    return run
+
+
+def resume_run(
+    folder: StrPath,
+    dataset: Dataset | None = None,
+    *,
+    epochs: int | None = None,
+    backend: str = "numpy",
+    device: str | None = None,
+    checkpoint_epochs: int | None = 1,
+    checkpoint_seconds: float | None = None,
+    keep_epochs: bool = True,
+    on_epoch: Callable[[EpochRecord], None] = nothing,
+    on_progress: Callable[[int], None] = nothing,
+    should_stop: Callable[[], bool] = never,
+) -> Run:
+    """Go on with the run in ``folder``, on any backend, to the bits of one never interrupted.
+
+    ``dataset`` must be the run's; if None, it is opened where the folder says it came from.  With
+    ``epochs`` the run ends after so many in all: more than it was begun with, perhaps, also where
+    it is finished.  The rest is as in :func:`train_run`.
+    """
+    at = backends.select(backend, device)
+    every = _every(checkpoint_epochs, checkpoint_seconds)
+    place = Path(folder)
+    require_folder(place)
+    with locked(place), at.scope():
+        found = stored(place)
+        if found is None:
+            raise InputError(f"folder {str(place)!r} is empty: it holds no run; call train_run")
+        config = found.config if epochs is None else replace(found.config, epochs=epochs)
+        dataset = open_data(found.data) if dataset is None else dataset
+        data = Data(found.data.origin, dataset.sha256)
+        with prepared(place, at, config, dataset, data, every, keep_epochs, found) as run:
+            if not run.finished:
+                run.train(on_epoch, on_progress, should_stop)
+    return run
+
+
+def data_of(dataset: Dataset, origin: Origin | None = None) -> Data:
+    """What a receipt says of ``dataset``: its name, the file or folder it was read from, if any."""
+    if origin is None:
+        source = os.path.abspath(dataset.source) if os.path.exists(dataset.source) else None
+        origin = Origin(dataset.name, source)
+    return Data(replace(origin, name=dataset.name), dataset.sha256)
+
+
+@contextmanager
+def made(folder: Path, fresh: bool = False) -> Iterator[Path]:
+    """``folder``, made where it is missing and writable; it goes again if nothing comes into it.
+
+    A ``fresh`` one is new, with a number after its name where that is taken.
+    """
+    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    if fresh:
+        folder = _claimed(folder)
+        missing = [folder, *(place for place in missing if place in folder.parents)]
+    try:
+        yield writable_folder(folder)
+    finally:
+        with contextlib.suppress(OSError):  # not empty: as it should be
+            for place in missing:
+                place.rmdir()
+
+
+def _claimed(folder: Path) -> Path:
+    """``folder``, or its name with a number, made here and now: no other training has it."""
+    for number in count(1):
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
+        try:
+            candidate.mkdir(parents=True)
+        except OSError:
+            if os.path.lexists(candidate):
+                continue  # another training was faster
+        return candidate  # or whatever is wrong with the place is said when it is written to
+    raise AssertionError
+
+
+def refuse_run(folder: Path) -> None:
+    """Raise :class:`InputError` where ``folder`` holds a run already."""
+    if any((folder / name).exists() for name in (CHECKPOINT, RECORD)):
+        raise InputError(
+            f"folder {str(folder)!r} holds a run already; choose another --out, or go on with it "
+            "by --resume"
+        )
+
+
+def require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {str(folder)!r} to go on with; check --resume")
+
+
+def stored(folder: Path) -> Checkpoint | None:
+    """Where the run in ``folder`` stands: its checkpoint, or the end of its last epoch.
+
+    None for a folder that is empty but for what a killed process was writing.  Raises
+    :class:`InputError` where there is nothing to go on from.
+    """
+    path = folder / CHECKPOINT
+    if path.exists():
+        return checkpoints.load(path)
+    if (folder / RECORD).exists():
+        return _end_of_last_epoch(folder)
+    if any(not entry.name.startswith(".backendmlp-") for entry in folder.iterdir()):
+        raise InputError(
+            f"folder {str(folder)!r} holds no run: it has neither {CHECKPOINT} nor {RECORD}; give "
+            "the folder of one"
+        )
+    return None
+
+
+def _end_of_last_epoch(folder: Path) -> Checkpoint:
+    """A finished run, or one whose checkpoint is lost, from its receipt and the weights kept."""
+    record = records.read(folder / RECORD)
+    weights = kept_weights(folder, record.epochs[-1], last=True) if record.epochs else None
+    if weights is None:
+        raise InputError(
+            f"the run in {str(folder)!r} has neither a {CHECKPOINT} nor the weights that its "
+            "receipt ends with; train anew with another --out"
+        )
+    none = np.empty(0, record.config.dtype)
+    state = State(len(record.epochs), 0, weights, none, none)
+    return Checkpoint(record.config, record.data, state, record.epochs)
+
+
+@contextmanager
+def prepared(
+    folder: Path,
+    backend: Backend,
+    config: Config,
+    dataset: Dataset,
+    data: Data,
+    every: Every,
+    keep_epochs: bool,
+    found: Checkpoint | None = None,
+) -> Iterator[Run]:
+    """A run that has begun, or gone back to ``found``; the caller holds the folder's lock."""
+    shape = (dataset.features, config.hidden, dataset.classes)
+    with memory.explained(backend, config, shape, len(dataset.train_images)):
+        run = Run(folder, backend, config, dataset, data, every, keep_epochs)
+        run.begin() if found is None else run.resume(found)
+        yield run
+
+
+def _every(epochs: int | None, seconds: float | None) -> Every:
+    for name, value in (("checkpoint_epochs", epochs), ("checkpoint_seconds", seconds)):
+        if value is not None and not 0 < value < 1e12:
+            raise InputError(f"{name} is {value!r}; give a number above zero")
+    return Every(epochs if seconds is None else None, seconds)
