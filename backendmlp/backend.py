@@ -1,4 +1,4 @@
-"""Where arrays are born and where they leave: NumPy, CuPy, PyTorch, array-api-strict.
+"""Where arrays are born and where they leave: NumPy, CuPy, PyTorch, JAX, array-api-strict.
 
 The one file that knows a library by name.  A library is imported when it is selected, never
 before.  Everything between the two doors, :meth:`Backend.asarray` and :func:`to_numpy`, infers
@@ -108,9 +108,11 @@ def of(x: Array) -> Backend:
     """The backend on whose device the array ``x`` already lies."""
     if isinstance(x, np.ndarray) or not array_api_compat.is_array_api_obj(x):
         return select("numpy")
-    device = device_of(x)
+    device, library = device_of(x), _library(x)
+    if library == "jax":
+        return select(library, device.platform)
     ordinal = getattr(device, "id", None)  # CuPy's devices print differently from PyTorch's
-    return select(_library(x), f"cuda:{ordinal}" if ordinal is not None else str(device))
+    return select(library, f"cuda:{ordinal}" if ordinal is not None else str(device))
 
 
 def to_numpy(x: Array) -> np.ndarray:
@@ -121,6 +123,8 @@ def to_numpy(x: Array) -> np.ndarray:
         return x.get()
     if array_api_compat.is_torch_array(x):
         return x.detach().cpu().numpy()
+    if array_api_compat.is_jax_array(x):
+        return np.asarray(x)
     if array_api_compat.is_array_api_obj(x):
         return np.asarray(array_api_compat.to_device(x, _host(x)))
     return np.asarray(x)
@@ -159,6 +163,8 @@ def _library(x: Array) -> str:
         return "cupy"
     if array_api_compat.is_torch_array(x):
         return "torch"
+    if array_api_compat.is_jax_array(x):
+        return "jax"
     return type(x).__module__.partition(".")[0].replace("_", "-")
 
 
@@ -284,6 +290,23 @@ def _open_torch(device: str | None) -> Backend:
     )
 
 
+def _open_jax(device: str | None) -> Backend:
+    jax = _import("jax", "install it with: pip install 'backendmlp[jax]'")
+    if device not in (None, "cpu"):
+        raise InputError(
+            f"device {device!r} is not for backend 'jax', whose other devices nobody has tried "
+            "here; leave --device out, or use --backend cupy"
+        )
+    return Backend(
+        "jax",
+        jax.numpy,
+        jax.devices("cpu")[0],
+        "cpu",
+        packages=("jax", "jaxlib"),
+        scope=lambda: jax.enable_x64(True),  # else it turns float64 into float32
+    )
+
+
 def _open_strict(device: str | None) -> Backend:
     xp = _import("array_api_strict", "install it with: pip install array-api-strict")
     label = device or "CPU_DEVICE"
@@ -303,6 +326,7 @@ _OPENERS: dict[str, Callable[[str | None], Backend]] = {
     "numpy": _open_numpy,
     "cupy": _open_cupy,
     "torch": _open_torch,
+    "jax": _open_jax,
     "array-api-strict": _open_strict,
 }
 

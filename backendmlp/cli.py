@@ -63,7 +63,7 @@ def _backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--backend",
             default="numpy",
-            metavar="[numpy|cupy|torch]",
+            metavar="[numpy|cupy|torch|jax]",
             show_default=True,
             help="The array library that does the work.",
         ),

@@ -78,7 +78,8 @@ def _others() -> list[tuple[str, str | None]]:
     """The backends besides NumPy that can run, with each of their devices."""
     found: list[tuple[str, str | None]] = []
     candidates = [("cupy", f"cuda:{i}") for i in range(8)] + [("torch", "cpu")]
-    candidates += [("torch", f"cuda:{i}") for i in range(8)] + [("array-api-strict", "device1")]
+    candidates += [("torch", f"cuda:{i}") for i in range(8)]
+    candidates += [("jax", "cpu"), ("array-api-strict", "device1")]
     for backend, device in candidates:
         try:
             select(backend, device)

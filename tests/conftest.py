@@ -7,6 +7,8 @@ steps, into failures: a machine that has a GPU must not pass by leaving the GPU 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +26,7 @@ PLACES = {
     "strict": ("array-api-strict", "CPU_DEVICE"),
     "strict-device1": ("array-api-strict", "device1"),
     "cupy": ("cupy", None),
+    "jax": ("jax", None),
 }
 # Threads that wait by spinning starve one another where tests share a machine; read by OpenMP when
 # PyTorch is imported, here or in a subprocess.
@@ -57,15 +60,24 @@ def steps() -> ModuleType:
 
 
 @pytest.fixture(params=PLACES)
-def backend(request: pytest.FixtureRequest) -> Backend:
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Every backend in turn, NumPy too."""
-    return open_or_skip(request.param)
+    yield from within(open_or_skip(request.param))
 
 
 @pytest.fixture(params=[place for place in PLACES if place != "numpy"])
-def other(request: pytest.FixtureRequest) -> Backend:
+def other(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Every backend but NumPy, to be compared with it."""
-    return open_or_skip(request.param)
+    yield from within(open_or_skip(request.param))
+
+
+def within(backend: Backend) -> Iterator[Backend]:
+    """A test that makes arrays itself does so where the library does: in the backend's scope.
+
+    NumPy's scope keeps quiet about what overflows, and a test should hear it.
+    """
+    with nullcontext() if backend.in_memory else backend.scope():
+        yield backend
 
 
 @pytest.fixture(scope="session")

@@ -162,7 +162,7 @@ def test_a_prediction_does_not_depend_on_the_images_beside_it(images):
         (lambda: fitted().predict(IMAGES[0].ravel()), "images[:1]"),
         (lambda: fitted().loss(IMAGES, LABELS + 1), "label is 3"),
         (lambda: fitted().evaluate(IMAGES, LABELS[:5]), "(5,)"),
-        (lambda: backendmlp.select("jax"), "'jax'"),
+        (lambda: backendmlp.select("paddle"), "'paddle'"),
         (lambda: backendmlp.select("numpy", "cuda"), "'cuda'"),
         (lambda: MLP(backend="array-api-strict", device="device9"), "'device9'"),
         (lambda: MLP(numerics="exact"), "'exact'"),

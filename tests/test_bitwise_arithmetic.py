@@ -158,9 +158,15 @@ def special_matrix() -> np.ndarray:
     return np.array([*rows, [0.0, -0.0, 0.0, -0.0], [5e-324, -1e-310, 0.0, 3e-320]])
 
 
+def seen_by(at, x: np.ndarray) -> np.ndarray:
+    """``x`` as ``at`` sees it: JAX on a CPU takes a subnormal number for zero."""
+    flushed = np.where(np.abs(x) < np.finfo(np.float64).tiny, x * 0.0, x)
+    return flushed if at.name == "jax" and x.dtype == np.float64 else x
+
+
 def results(at, a: np.ndarray, b: np.ndarray, x: np.ndarray) -> dict[str, list]:
     """Every operation of the seam on every kind of operand, as bits."""
-    a, b, x = (at.asarray(value) for value in (a, b, x))
+    a, b, x = (at.asarray(seen_by(at, value)) for value in (a, b, x))
     flat = at.xp.reshape(a, (-1,))
     product, total = BITWISE.transposed_matmul_and_sum(a, a)
     of_pixels, beside = BITWISE.transposed_matmul_and_sum(x, a)
@@ -197,7 +203,7 @@ def test_the_same_bits_on_every_backend(other, kind):
     x = rng.integers(0, 256, (len(a), 6), dtype=np.uint8)
     b = rng.normal(size=(4, 5))
     with np.errstate(all="ignore"):
-        found, expected = results(other, a, b, x), results(NUMPY, a, b, x)
+        found, expected = results(other, a, b, x), results(NUMPY, seen_by(other, a), b, x)
     assert [name for name in expected if found[name] != expected[name]] == []
 
 
@@ -216,7 +222,8 @@ def test_exp_and_log_outside_their_range(backend):
     numbers = np.array([1.0, 0.0, -0.0, 5e-324, -1.0, 2.0**1021, np.inf, -np.inf, np.nan])
     powers = to_numpy(BITWISE.exp(backend.asarray(exponents)))
     nan = np.nan
-    np.testing.assert_array_equal(powers, [1, 1, nan, nan, nan, nan, 1, 0, 0, 0])
+    smallest = 1 if backend.name == "jax" else nan  # there it is zero
+    np.testing.assert_array_equal(powers, [1, 1, smallest, nan, nan, nan, 1, 0, 0, 0])
     logarithms = to_numpy(BITWISE.log(backend.asarray(numbers)))
     np.testing.assert_array_equal(logarithms, [0, *[nan] * 8])
 

@@ -60,7 +60,7 @@ def tamper(run: Path, epoch: int, change: Callable[[dict[str, np.ndarray]], None
     edit(run, note)
 
 
-@pytest.mark.parametrize("place", ["numpy", "torch", "strict", "strict-device1", "cupy"])
+@pytest.mark.parametrize("place", ["numpy", "torch", "jax", "strict", "strict-device1", "cupy"])
 def test_verified(place: str, finished: Path):
     backend = open_or_skip(place)
     device = ("--device", "device1") if place == "strict-device1" else ()

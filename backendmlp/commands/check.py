@@ -39,7 +39,7 @@ def verify(
 
 def info() -> None:
     """Print what a bug report or a comparison needs to know."""
-    for name, version in records.versions(("torch", "cupy-cuda12x", "cupy-cuda13x")).items():
+    for name, version in records.versions(("torch", "jax", "cupy-cuda12x", "cupy-cuda13x")).items():
         print(f"{name:<18} {version}")
     for name in backends.names():
         try:
