@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from backendmlp.data.dataset import FILES, NDIMS, Dataset, find_files, load_folder
 from backendmlp.data.download import RemoteFile, download
 from backendmlp.data.idx import Bytes, read_idx
-from backendmlp.data.opening import shown
 from backendmlp.errors import InputError
-from backendmlp.files import StrPath
+from backendmlp.files import StrPath, shown
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable

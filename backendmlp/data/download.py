@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from backendmlp.data.idx import CHUNK, GZIP_MAGIC
-from backendmlp.data.opening import reason, shown
 from backendmlp.errors import InputError
+from backendmlp.files import reason, shown
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,8 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from backendmlp.data.opening import open_regular, reason, shown
 from backendmlp.errors import InputError
-from backendmlp.files import StrPath
+from backendmlp.files import StrPath, open_regular, reason, shown
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
