@@ -119,6 +119,25 @@ class Mirror(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.server.over.wait(20)
 
+    def answer_dripping(self, packed: bytes) -> None:
+        """Never silent for long, and never done."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(packed)))
+        self.end_headers()
+        self.drip(packed)
+
+    def answer_dripping_header(self, packed: bytes) -> None:
+        self.drip(b"HTTP/1.1 200 OK" + bytes(999))
+
+    def drip(self, data: bytes) -> None:
+        try:
+            for byte in data:
+                self.wfile.write(bytes([byte]))
+                if self.server.over.wait(0.05):
+                    break
+        except OSError:
+            pass  # the client had enough
+
     def answer_nonsense(self, packed: bytes) -> None:
         self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
 
@@ -169,7 +188,7 @@ def cache(tmp_path) -> Path:
 
 
 def load(cache: Path, *mirrors: str) -> Dataset:
-    return load_named("tiny", cache=cache, mirrors=mirrors, timeout=0.5)
+    return load_named("tiny", cache=cache, mirrors=mirrors, timeout=0.5, total_timeout=2)
 
 
 def refused(cache: Path, *mirrors: str) -> str:
@@ -282,6 +301,17 @@ def test_debian_package_is_advised_for_the_set_it_holds(server, cache):
         load_named("fashion-mnist", cache=cache, mirrors=[server.url("missing")[:-8]])
     with pytest.raises(InputError, match="check the connection, or get"):
         load_named("mnist", cache=cache, mirrors=server.url("missing"))
+
+
+@pytest.mark.parametrize("way", ["dripping", "dripping_header"])
+def test_slow_mirror_is_cut_off(server, cache, way):
+    slow, good = server.url(way), server.url("good")
+    options = {"cache": cache, "timeout": 5, "total_timeout": 0.3}
+    with pytest.raises(InputError, match=f"{slow} took longer than 0.3 s in all; "):
+        load_named("tiny", mirrors=[slow, server.url("missing")], **options)
+    assert os.listdir(cache) == []
+    options["total_timeout"] = 0.5
+    assert_complete(load_named("tiny", mirrors=[slow, good], **options), cache)
 
 
 @pytest.mark.parametrize("moment", ["write", "replace"])
@@ -409,8 +439,9 @@ def test_unknown_names_and_timeouts_are_refused(cache):
     with pytest.raises(InputError, match="'other' is not known; choose one of mnist, fash"):
         load_named("other", cache=cache)
     for timeout in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(InputError, match="timeout"):
-            load_named("tiny", cache=cache, timeout=timeout)
+        for option in ("timeout", "total_timeout"):
+            with pytest.raises(InputError, match=f"^{option} "):
+                load_named("tiny", cache=cache, **{option: timeout})
 
 
 def test_catalogue_is_complete():

@@ -115,6 +115,7 @@ def load_named(
     cache: StrPath | None = None,
     mirrors: Sequence[str] | None = None,
     timeout: float = 30.0,
+    total_timeout: float = 900.0,
     progressbar: bool = False,
 ) -> Dataset:
     """The data set called ``name``, "mnist" or "fashion-mnist", verified by its checksums.
@@ -127,6 +128,7 @@ def load_named(
     :param mirrors: addresses to download from; ``$BACKENDMLP_MIRROR`` (separated by spaces) if
         None, and the well-known ones if that is not set.
     :param timeout: how many seconds a mirror may be silent before the next one is asked.
+    :param total_timeout: how many seconds it may take for a file in all.
     :param progressbar: show the progress of downloads on stderr.
     :raises InputError: there is no such set, it cannot be had, or a file found is not the right
         one.
@@ -134,8 +136,9 @@ def load_named(
     entry = CATALOGUE.get(name)
     if entry is None:
         raise InputError(f"data set {name!r} is not known; choose one of {', '.join(CATALOGUE)}")
-    if not 0 < timeout <= 3600:
-        raise InputError(f"timeout {timeout!r} is out of range; give 0 to 3600 seconds")
+    for which, seconds in (("timeout", timeout), ("total_timeout", total_timeout)):
+        if not 0 < seconds <= 86400:
+            raise InputError(f"{which} {seconds!r} is out of range; give 0 to 86,400 seconds")
     cached = _cache_folder(cache) / name
     for folder in (*_named_folders(name), cached, SYSTEM / name):
         if folder.is_dir() and any(find_files(folder)):
@@ -146,6 +149,7 @@ def load_named(
         cached,
         advice=_advice(entry),
         timeout=timeout,
+        total_timeout=total_timeout,
         progressbar=progressbar,
     )
     return _load_verified(name, entry, cached)
