@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import os
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -411,8 +413,33 @@ def test_environment_that_names_no_folder_is_refused(tmp_path, cache, monkeypatc
     assert "BACKENDMLP_DATA names" in refused(cache)
 
 
+def test_a_folder_below_is_found_by_any_of_its_names(tmp_path, cache, monkeypatch):
+    monkeypatch.setitem(catalogue.CATALOGUE, "tiny-set", ENTRY)
+    monkeypatch.setenv("BACKENDMLP_DATA", str(tmp_path / "data"))
+    for name in ("tiny-set", "TinySet", "tiny_set", "TINYSET/raw"):
+        folder = fill(tmp_path / "data" / name)
+        assert load_named("tiny-set", cache=cache, mirrors=[]).source == str(folder)
+        shutil.rmtree(tmp_path / "data")
+
+
+def test_another_set_is_passed_over_with_a_word(tmp_path, server, cache, monkeypatch):
+    other = tuple(dataclasses.replace(file, sha256="0" * 64) for file in ENTRY.files)
+    monkeypatch.setitem(catalogue.CATALOGUE, "other", dataclasses.replace(ENTRY, files=other))
+    home = fill(tmp_path / "data")
+    monkeypatch.setenv("BACKENDMLP_DATA", str(home))
+    word = f"passed over: {re.escape(str(home))} holds tiny$"
+    with pytest.raises(InputError, match=rf"no mirror is named.*; {word}"):
+        load_named("other", cache=cache, mirrors=[])
+    monkeypatch.setitem(catalogue.CATALOGUE, "other", catalogue.CATALOGUE["tiny"])
+    monkeypatch.setitem(catalogue.CATALOGUE, "tiny", dataclasses.replace(ENTRY, files=other))
+    write_idx(home / FILES[1], ARRAYS[1] ^ 1)
+    for options in ({"mirrors": [server.url("good")]}, {"mirrors": []}):
+        with pytest.warns(UserWarning, match=r"^other comes from .*other; passed over: .*SHA-256"):
+            assert load_named("other", cache=cache, **options).source == str(cache / "other")
+
+
 @pytest.mark.parametrize("number", range(4))
-def test_found_file_of_another_set_is_refused(tmp_path, cache, monkeypatch, number):
+def test_found_file_of_another_set_is_passed_over(tmp_path, cache, monkeypatch, number):
     folder = fill(tmp_path / "data")
     other = ARRAYS[number].copy()
     other[-1] = 0 if number % 2 else other[-1] ^ 1
@@ -420,8 +447,11 @@ def test_found_file_of_another_set_is_refused(tmp_path, cache, monkeypatch, numb
     write_idx(folder / f"{FILES[number]}.gz", other)
     monkeypatch.setenv("BACKENDMLP_DATA", str(folder))
     name = re.escape(str(folder / f"{FILES[number]}.gz"))
-    with pytest.raises(InputError, match=f"^{name} is not the file of tiny"):
+    with pytest.raises(InputError, match=f"passed over: {name} is not the file of tiny"):
         load(cache)
+    fill(cache / "tiny")
+    with pytest.warns(UserWarning, match=f"passed over: {name} is not the file of tiny"):
+        assert load(cache).source == str(cache / "tiny")
 
 
 def test_found_set_with_other_classes_is_refused_by_its_checksum(cache):
@@ -432,7 +462,8 @@ def test_found_set_with_other_classes_is_refused_by_its_checksum(cache):
 
 def test_found_set_that_lacks_a_file_is_refused(cache):
     (fill(cache / "tiny") / FILES[2]).unlink()
-    assert f"lacks {FILES[2]}" in refused(cache)
+    assert f"lacks {FILES[2]}" in (sentence := refused(cache))
+    assert f"move {cache / 'tiny'} elsewhere" in sentence
 
 
 def test_unknown_names_and_timeouts_are_refused(cache):
