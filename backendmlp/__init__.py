@@ -15,7 +15,7 @@ from backendmlp.errors import InputError
 if TYPE_CHECKING:
     from backendmlp.backend import Backend, select
     from backendmlp.config import Config
-    from backendmlp.data import Dataset, load_folder, load_named, load_sample
+    from backendmlp.data import Dataset, load_file, load_folder, load_named, load_sample
     from backendmlp.evaluation import Evaluation
     from backendmlp.mlp import MLP
     from backendmlp.training import EpochRecord
@@ -30,6 +30,7 @@ _HOMES = {
     "EpochRecord": "training",
     "Evaluation": "evaluation",
     "MLP": "mlp",
+    "load_file": "data",
     "load_folder": "data",
     "load_named": "data",
     "load_sample": "data",
@@ -44,6 +45,7 @@ __all__ = [
     "EpochRecord",
     "Evaluation",
     "InputError",
+    "load_file",
     "load_folder",
     "load_named",
     "load_sample",

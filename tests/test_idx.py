@@ -221,7 +221,7 @@ def test_bombs_are_refused_without_memory(tmp_path, data):
 
 
 def test_gzip_beyond_the_limit_is_refused_and_plain_is_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(idx, "GZIP_LIMIT", 23)
+    monkeypatch.setattr(idx, "INFLATED_LIMIT", 23)
     assert "a .gz file may hold 23" in refused(put(tmp_path, "images.gz", zipped(PLAIN)))
     assert read_idx(put(tmp_path, "images", PLAIN), 3).size == 24
 
