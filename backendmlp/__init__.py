@@ -15,7 +15,7 @@ from backendmlp.errors import DataWarning, InputError
 if TYPE_CHECKING:
     from backendmlp.backend import Backend, select
     from backendmlp.config import Config
-    from backendmlp.data import Dataset, load_folder, load_named, load_sample
+    from backendmlp.data import Dataset, load_file, load_folder, load_named, load_sample
     from backendmlp.digests import digest
     from backendmlp.evaluation import Evaluation
     from backendmlp.mlp import MLP
@@ -37,6 +37,7 @@ _HOMES = {
     "Run": "run",
     "Verdict": "verification",
     "digest": "digests",
+    "load_file": "data",
     "load_folder": "data",
     "load_named": "data",
     "load_sample": "data",
@@ -58,6 +59,7 @@ __all__ = [
     "Run",
     "Verdict",
     "digest",
+    "load_file",
     "load_folder",
     "load_named",
     "load_sample",

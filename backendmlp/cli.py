@@ -79,7 +79,12 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="[mnist|fashion-mnist]",
             help="A full data set, found or downloaded.",
         ),
-        click.option("--data", type=_PATH, metavar="DIR", help="A folder of four IDX files."),
+        click.option(
+            "--data",
+            type=_PATH,
+            metavar="DIR|FILE.npz",
+            help="Four IDX files, or as Keras has them.",
+        ),
     ):
         command = option(command)
     return command

@@ -10,7 +10,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from backendmlp.errors import InputError
 
@@ -39,7 +39,7 @@ def write_atomically(path: StrPath, data: bytes) -> None:
     disk, not only in the system's memory, when this returns.  Raises :class:`InputError` that
     names the path and the reason where the file cannot be written; nothing is left behind then.
     """
-    with _explained("write", path):
+    with _explained("write", path), _naming("write", path):
         _require_regular(Path(path))
         target = Path(os.path.realpath(path))
         temporary = _temporary_name(target.parent)
@@ -58,7 +58,7 @@ def writable_folder(path: StrPath) -> Path:
     Called before hours of training rather than after them.  Raises :class:`InputError` where the
     folder cannot be created or written.
     """
-    with _explained("write to folder", path):
+    with _explained("write to folder", path), _naming("write to folder", path):
         folder = Path(path)
         if not os.path.lexists(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -70,33 +70,65 @@ def writable_folder(path: StrPath) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def open_regular(path: StrPath) -> Iterator[BinaryIO]:
+    """Open the regular file ``path`` for reading in binary; the one way in for every reader.
+
+    Raises :class:`InputError` for a file that is missing, unreadable, or not a regular file (a
+    FIFO is refused rather than waited for), and where reading it in the ``with`` block fails.
+    """
+    with _explained("read", path), _naming("read", path):
+        file = _open(path)
+    with file, _explained("read", path):
+        yield file
+
+
 def read_bounded(path: StrPath, limit: int, first: int | None = None) -> bytes:
     """The content of the regular file ``path``, which may have at most ``limit`` bytes.
 
     With ``first``, only so many bytes from its beginning.
 
-    Raises :class:`InputError` for a file that is missing, unreadable, larger, or not a regular
-    file; a FIFO is refused rather than waited for.
+    Raises :class:`InputError` as :func:`open_regular` does, and for a file that is larger.
     """
-    # A FIFO would block the open itself, hence O_NONBLOCK; Windows has it not, but needs O_BINARY.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with _explained("read", path), open(os.open(path, flags), "rb") as file:
-        status = os.fstat(file.fileno())
-        _require_regular_mode(status.st_mode)
-        if status.st_size > limit:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
             raise InputError(
-                f"cannot read {_quoted(path)}: it has {status.st_size:,} bytes, more than the "
+                f"cannot read {shown(path)}: it has {size:,} bytes, more than the "
                 f"{limit:,} that are allowed; check that it is the right file"
             )
         if first is not None:
             return file.read(first)
-        data = file.read(status.st_size + 1)
-        if len(data) != status.st_size:
+        data = file.read(size + 1)
+        if len(data) != size:
             raise InputError(
-                f"cannot read {_quoted(path)}: its size changed meanwhile; "
+                f"cannot read {shown(path)}: its size changed meanwhile; "
                 "try again when nothing else writes to it"
             )
     return data
+
+
+def shown(path: StrPath) -> str:
+    """``path`` as an error names it: quoted and escaped if a terminal could not print it."""
+    text = os.fspath(path)
+    return text if text.isprintable() and text else repr(text)
+
+
+def reason(error: OSError) -> str:
+    """What the operating system says, without the error number and the path."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+def _open(path: StrPath) -> BinaryIO:
+    # A FIFO would block the open itself, hence O_NONBLOCK; Windows has it not, but needs O_BINARY.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    try:
+        _require_regular_mode(os.fstat(descriptor).st_mode)
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 @contextlib.contextmanager
@@ -104,19 +136,22 @@ def _explained(doing: str, path: StrPath) -> Iterator[None]:
     """Turn what the operating system refuses into an :class:`InputError` about ``path``."""
     try:
         yield
+    except OSError as error:
+        why = _REASONS.get(error.errno or 0) or f"{reason(error)}; choose another path"
+        raise InputError(f"cannot {doing} {shown(path)}: {why}") from error
+
+
+@contextlib.contextmanager
+def _naming(doing: str, path: StrPath) -> Iterator[None]:
+    """Turn what no file can be called into an :class:`InputError` about ``path``."""
+    try:
+        yield
     except InputError:
         raise
-    except OSError as error:
-        reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error}; choose another path"
-        raise InputError(f"cannot {doing} {_quoted(path)}: {reason}") from error
     except ValueError as error:  # a zero byte, or characters that no file name can have
         raise InputError(
-            f"cannot {doing} {_quoted(path)}: this cannot be a path ({error}); choose another"
+            f"cannot {doing} {shown(path)}: this cannot be a path ({error}); choose another"
         ) from error
-
-
-def _quoted(path: StrPath) -> str:
-    return repr(os.fspath(path))
 
 
 def _require_regular(path: Path) -> None:

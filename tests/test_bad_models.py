@@ -161,7 +161,7 @@ PICTURES = {
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
     "labels": (lambda path: write_idx(path, np.zeros(9, np.uint8)), "mislabelled"),
     "a folder": (Path.mkdir, "is a folder"),
-    "missing": (lambda path: None, "cannot be read"),
+    "missing": (lambda path: None, "cannot read"),
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import os
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -119,6 +121,25 @@ class Mirror(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.server.over.wait(20)
 
+    def answer_dripping(self, packed: bytes) -> None:
+        """Never silent for long, and never done."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(packed)))
+        self.end_headers()
+        self.drip(packed)
+
+    def answer_dripping_header(self, packed: bytes) -> None:
+        self.drip(b"HTTP/1.1 200 OK" + bytes(999))
+
+    def drip(self, data: bytes) -> None:
+        try:
+            for byte in data:
+                self.wfile.write(bytes([byte]))
+                if self.server.over.wait(0.05):
+                    break
+        except OSError:
+            pass  # the client had enough
+
     def answer_nonsense(self, packed: bytes) -> None:
         self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
 
@@ -169,7 +190,7 @@ def cache(tmp_path) -> Path:
 
 
 def load(cache: Path, *mirrors: str) -> Dataset:
-    return load_named("tiny", cache=cache, mirrors=mirrors, timeout=0.5)
+    return load_named("tiny", cache=cache, mirrors=mirrors, timeout=0.5, total_timeout=2)
 
 
 def refused(cache: Path, *mirrors: str) -> str:
@@ -284,6 +305,17 @@ def test_debian_package_is_advised_for_the_set_it_holds(server, cache):
         load_named("mnist", cache=cache, mirrors=server.url("missing"))
 
 
+@pytest.mark.parametrize("way", ["dripping", "dripping_header"])
+def test_slow_mirror_is_cut_off(server, cache, way):
+    slow, good = server.url(way), server.url("good")
+    options = {"cache": cache, "timeout": 5, "total_timeout": 0.3}
+    with pytest.raises(InputError, match=f"{slow} took longer than 0.3 s in all; "):
+        load_named("tiny", mirrors=[slow, server.url("missing")], **options)
+    assert os.listdir(cache) == []
+    options["total_timeout"] = 0.5
+    assert_complete(load_named("tiny", mirrors=[slow, good], **options), cache)
+
+
 @pytest.mark.parametrize("moment", ["write", "replace"])
 def test_interruption_leaves_nothing(server, cache, monkeypatch, moment):
     def interrupt(*args: object) -> None:
@@ -381,8 +413,33 @@ def test_environment_that_names_no_folder_is_refused(tmp_path, cache, monkeypatc
     assert "BACKENDMLP_DATA names" in refused(cache)
 
 
+def test_a_folder_below_is_found_by_any_of_its_names(tmp_path, cache, monkeypatch):
+    monkeypatch.setitem(catalogue.CATALOGUE, "tiny-set", ENTRY)
+    monkeypatch.setenv("BACKENDMLP_DATA", str(tmp_path / "data"))
+    for name in ("tiny-set", "TinySet", "tiny_set", "TINYSET/raw"):
+        folder = fill(tmp_path / "data" / name)
+        assert load_named("tiny-set", cache=cache, mirrors=[]).source == str(folder)
+        shutil.rmtree(tmp_path / "data")
+
+
+def test_another_set_is_passed_over_with_a_word(tmp_path, server, cache, monkeypatch):
+    other = tuple(dataclasses.replace(file, sha256="0" * 64) for file in ENTRY.files)
+    monkeypatch.setitem(catalogue.CATALOGUE, "other", dataclasses.replace(ENTRY, files=other))
+    home = fill(tmp_path / "data")
+    monkeypatch.setenv("BACKENDMLP_DATA", str(home))
+    word = f"passed over: {re.escape(str(home))} holds tiny$"
+    with pytest.raises(InputError, match=rf"no mirror is named.*; {word}"):
+        load_named("other", cache=cache, mirrors=[])
+    monkeypatch.setitem(catalogue.CATALOGUE, "other", catalogue.CATALOGUE["tiny"])
+    monkeypatch.setitem(catalogue.CATALOGUE, "tiny", dataclasses.replace(ENTRY, files=other))
+    write_idx(home / FILES[1], ARRAYS[1] ^ 1)
+    for options in ({"mirrors": [server.url("good")]}, {"mirrors": []}):
+        with pytest.warns(UserWarning, match=r"^other comes from .*other; passed over: .*SHA-256"):
+            assert load_named("other", cache=cache, **options).source == str(cache / "other")
+
+
 @pytest.mark.parametrize("number", range(4))
-def test_found_file_of_another_set_is_refused(tmp_path, cache, monkeypatch, number):
+def test_found_file_of_another_set_is_passed_over(tmp_path, cache, monkeypatch, number):
     folder = fill(tmp_path / "data")
     other = ARRAYS[number].copy()
     other[-1] = 0 if number % 2 else other[-1] ^ 1
@@ -390,8 +447,11 @@ def test_found_file_of_another_set_is_refused(tmp_path, cache, monkeypatch, numb
     write_idx(folder / f"{FILES[number]}.gz", other)
     monkeypatch.setenv("BACKENDMLP_DATA", str(folder))
     name = re.escape(str(folder / f"{FILES[number]}.gz"))
-    with pytest.raises(InputError, match=f"^{name} is not the file of tiny"):
+    with pytest.raises(InputError, match=f"passed over: {name} is not the file of tiny"):
         load(cache)
+    fill(cache / "tiny")
+    with pytest.warns(UserWarning, match=f"passed over: {name} is not the file of tiny"):
+        assert load(cache).source == str(cache / "tiny")
 
 
 def test_found_set_with_other_classes_is_refused_by_its_checksum(cache):
@@ -402,15 +462,17 @@ def test_found_set_with_other_classes_is_refused_by_its_checksum(cache):
 
 def test_found_set_that_lacks_a_file_is_refused(cache):
     (fill(cache / "tiny") / FILES[2]).unlink()
-    assert f"lacks {FILES[2]}" in refused(cache)
+    assert f"lacks {FILES[2]}" in (sentence := refused(cache))
+    assert f"move {cache / 'tiny'} elsewhere" in sentence
 
 
 def test_unknown_names_and_timeouts_are_refused(cache):
     with pytest.raises(InputError, match="'other' is not known; choose one of mnist, fash"):
         load_named("other", cache=cache)
     for timeout in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(InputError, match="timeout"):
-            load_named("tiny", cache=cache, timeout=timeout)
+        for option in ("timeout", "total_timeout"):
+            with pytest.raises(InputError, match=f"^{option} "):
+                load_named("tiny", cache=cache, **{option: timeout})
 
 
 def test_catalogue_is_complete():

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from backendmlp.errors import InputError
-from backendmlp.files import read_bounded, writable_folder, write_atomically
+from backendmlp.files import open_regular, read_bounded, shown, writable_folder, write_atomically
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs FIFOs, devices and symbolic links")
 
@@ -91,12 +91,12 @@ class TestWriteAtomically:
             (tmp_path / "fifo", "not a regular file"),
             (tmp_path / ("n" * 300), "too long"),
             ("nul\0byte", "cannot be a path"),
-            ("/proc/model", "cannot write '/proc/model'"),
-            ("/sys/model", "cannot write '/sys/model'"),
+            ("/proc/model", "cannot write /proc/model"),
+            ("/sys/model", "cannot write /sys/model"),
         ]:
             with pytest.raises(InputError, match=reason) as caught:
                 write_atomically(path, b"x")
-            assert repr(str(path)) in str(caught.value)
+            assert shown(path) in str(caught.value)
         assert sorted(os.listdir(tmp_path)) == before
 
 
@@ -123,9 +123,9 @@ class TestWritableFolder:
             (loop, "round in a circle"),
             (loop / "below", "round in a circle"),
             ("nul\0byte", "cannot be a path"),
-            ("/proc", "cannot write to folder '/proc'"),
-            ("/proc/below", "cannot write to folder '/proc/below'"),
-            ("/sys", "cannot write to folder '/sys'"),
+            ("/proc", "cannot write to folder /proc"),
+            ("/proc/below", "cannot write to folder /proc/below"),
+            ("/sys", "cannot write to folder /sys"),
         ]:
             with pytest.raises(InputError, match=reason):
                 writable_folder(path)
@@ -144,8 +144,32 @@ class TestWritableFolder:
             raise OSError(errno.EIO, "Input/output error")
 
         monkeypatch.setattr(os, "fsync", fail)
-        with pytest.raises(InputError, match="Input/output error"):
+        with pytest.raises(InputError, match="input/output error"):
             writable_folder(tmp_path)
+
+
+class TestOpenRegular:
+    def test_failure_within_names_the_file(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"x")
+        with (
+            pytest.raises(InputError, match=r"cannot read .*file: input/output error"),
+            open_regular(tmp_path / "file"),
+        ):
+            raise OSError(errno.EIO, "Input/output error")
+
+    def test_what_the_reader_raises_itself_passes(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"x")
+        with pytest.raises(ValueError, match="mine"), open_regular(tmp_path / "file"):
+            raise ValueError("mine")
+
+    @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux")
+    def test_refusals_leave_nothing_open(self, tmp_path):
+        os.mkfifo(tmp_path / "fifo")
+        before = os.listdir("/proc/self/fd")
+        for path in (tmp_path, tmp_path / "fifo", "/dev/null"):
+            with pytest.raises(InputError), open_regular(path):
+                pass
+        assert os.listdir("/proc/self/fd") == before
 
 
 class TestReadBounded:
@@ -182,4 +206,4 @@ class TestReadBounded:
         ]:
             with pytest.raises(InputError, match=reason) as caught:
                 read_bounded(path, 100)
-            assert repr(str(path)) in str(caught.value)
+            assert shown(path) in str(caught.value)

@@ -163,7 +163,7 @@ def test_other_formats_are_refused_whatever_the_name(tmp_path, format):
 def test_what_is_no_picture_file_is_refused(tmp_path):
     assert "no pictures are named" in refused()
     assert "is empty (0 bytes)" in refused(put(tmp_path, "a", b""))
-    assert "cannot be read" in refused(tmp_path / "nowhere.png")
+    assert "cannot read" in refused(tmp_path / "nowhere.png")
     assert "is a folder" in refused(tmp_path)
     write_idx(tmp_path / "labels", np.arange(3, dtype=np.uint8))
     assert "is mislabelled: it holds labels" in refused(tmp_path / "labels")

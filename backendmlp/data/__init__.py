@@ -3,10 +3,12 @@
 from backendmlp.data.catalogue import load_named, load_sample
 from backendmlp.data.dataset import Dataset, load_folder
 from backendmlp.data.idx import read_idx, write_idx
+from backendmlp.data.npz import load_file
 from backendmlp.data.pictures import read_pictures
 
 __all__ = [
     "Dataset",
+    "load_file",
     "load_folder",
     "load_named",
     "load_sample",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -12,9 +13,8 @@ from typing import TYPE_CHECKING
 from backendmlp.data.dataset import FILES, NDIMS, Dataset, find_files, load_folder
 from backendmlp.data.download import RemoteFile, download
 from backendmlp.data.idx import Bytes, read_idx
-from backendmlp.data.opening import shown
 from backendmlp.errors import InputError
-from backendmlp.files import StrPath
+from backendmlp.files import StrPath, shown
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -118,23 +118,25 @@ def load_named(
     cache: StrPath | None = None,
     mirrors: Sequence[str] | None = None,
     timeout: float = 30.0,
+    total_timeout: float = 900.0,
     progressbar: bool = False,
 ) -> Dataset:
     """The data set called ``name``, "mnist" or "fashion-mnist", verified by its checksums.
 
     "fashion-mnist-sample" is :func:`load_sample`'s.
 
-    It is looked for in the folders ``$BACKENDMLP_DATA/<name>``, ``$BACKENDMLP_DATA``,
-    ``<cache>/<name>`` and ``/usr/share/datasets/<name>``, and downloaded into the cache if none
-    of them holds it.
+    It is looked for in ``$BACKENDMLP_DATA``: in the folders there that are called like it (of
+    ``fashion-mnist``, ``FashionMNIST`` and ``FashionMNIST/raw`` too) and in the folder itself.
+    Then in ``<cache>/<name>`` and ``/usr/share/datasets/<name>``; and it is downloaded into the
+    cache if none of them holds it.  Other files on the way are passed over, with a warning.
 
     :param cache: the folder for downloads; the user's cache folder of this platform if None.
     :param mirrors: addresses to download from; ``$BACKENDMLP_MIRROR`` (separated by spaces) if
         None, and the well-known ones if that is not set.
     :param timeout: how many seconds a mirror may be silent before the next one is asked.
+    :param total_timeout: how many seconds it may take for a file in all.
     :param progressbar: show the progress of downloads on stderr.
-    :raises InputError: there is no such set, it cannot be had, or a file found is not the right
-        one.
+    :raises InputError: there is no such set, it cannot be had, or the cache holds other files.
     """
     if name == SAMPLE:
         return load_sample()
@@ -142,32 +144,60 @@ def load_named(
     if entry is None:
         known = ", ".join((SAMPLE, *CATALOGUE))
         raise InputError(f"data set {name!r} is not known; choose one of {known}")
-    if not 0 < timeout <= 3600:
-        raise InputError(f"timeout {timeout!r} is out of range; give 0 to 3600 seconds")
+    for which, seconds in (("timeout", timeout), ("total_timeout", total_timeout)):
+        if not 0 < seconds <= 86400:
+            raise InputError(f"{which} {seconds!r} is out of range; give 0 to 86,400 seconds")
     cached = _cache_folder(cache) / name
+    passed: dict[Path, str] = {}
     for folder in (*_named_folders(name), cached, SYSTEM / name):
         if folder.is_dir() and any(find_files(folder)):
-            return _load_verified(name, entry, folder)
+            try:
+                dataset = _load_verified(name, entry, folder)
+            except InputError as error:
+                passed[folder] = str(error)
+            else:
+                _tell(name, passed, folder)
+                return dataset
+    if cached in passed:
+        raise InputError(
+            f"the cache cannot take {name}: {passed[cached]}; move {shown(cached)} elsewhere to "
+            "have it downloaded again"
+        )
     download(
         entry.files,
         _choose_mirrors(entry, mirrors),
         cached,
-        advice=_advice(entry),
+        advice=_advice(entry, passed),
         timeout=timeout,
+        total_timeout=total_timeout,
         progressbar=progressbar,
     )
+    _tell(name, passed, cached)
     return _load_verified(name, entry, cached)
 
 
 def _named_folders(name: str) -> Iterator[Path]:
-    """The folders that the environment names."""
+    """The folder that the environment names, after those in it that are called like the set."""
     if not (text := os.environ.get("BACKENDMLP_DATA")):
         return
     folder = Path(text)
     if not folder.is_dir():
         raise InputError(f"BACKENDMLP_DATA names {shown(folder)}, which is not a folder; mend it")
-    yield folder / name
+    present = os.listdir(folder) if os.access(folder, os.R_OK) else []
+    for child in sorted(entry for entry in present if _letters(entry) == _letters(name)):
+        yield folder / child
+        yield folder / child / "raw"  # where torchvision puts the files
     yield folder
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _tell(name: str, passed: Mapping[Path, str], folder: Path) -> None:
+    if passed:
+        why = "; ".join(passed.values())
+        warnings.warn(f"{name} comes from {shown(folder)}; passed over: {why}", stacklevel=3)
 
 
 def _cache_folder(cache: StrPath | None) -> Path:
@@ -184,21 +214,28 @@ def _choose_mirrors(entry: Entry, mirrors: Sequence[str] | None) -> Sequence[str
     return os.environ.get("BACKENDMLP_MIRROR", "").split() or entry.mirrors
 
 
-def _advice(entry: Entry) -> str:
+def _advice(entry: Entry, passed: Mapping[Path, str]) -> str:
     install = f"install Debian's {entry.package}, " if entry.package else ""
     return (
         f"check the connection, {install}or get the four IDX files elsewhere and name their "
         "folder with --data DIR or BACKENDMLP_DATA"
+        + "".join(f"; passed over: {why}" for why in passed.values())
     )
 
 
 def _load_verified(name: str, entry: Entry, folder: Path) -> Dataset:
     dataset = load_folder(folder, name=name)
-    for file, digest, part in zip(entry.files, dataset.file_sha256, dataset.parts, strict=True):
-        if digest != file.sha256:
-            raise InputError(
-                f"{part} is not the file of {name} (the SHA-256 of its plain contents is {digest}, "
-                f"not {file.sha256}); remove it to have {name} looked for elsewhere, or load its "
-                "folder by path"
-            )
-    return replace(dataset, class_names=entry.class_names)
+    for other, known in {name: entry, **CATALOGUE}.items():
+        if dataset.file_sha256 == tuple(file.sha256 for file in known.files):
+            if other == name:
+                return replace(dataset, class_names=entry.class_names)
+            raise InputError(f"{shown(folder)} holds {other}")
+    file, digest, part = next(
+        (file, digest, part)
+        for file, digest, part in zip(entry.files, dataset.file_sha256, dataset.parts, strict=True)
+        if digest != file.sha256
+    )
+    raise InputError(
+        f"{part} is not the file of {name} (the SHA-256 of its plain contents is {digest}, "
+        f"not {file.sha256})"
+    )

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from backendmlp.data.idx import Bytes, idx_sha256, read_idx
-from backendmlp.data.opening import reason, shown
 from backendmlp.errors import InputError
-from backendmlp.files import StrPath
+from backendmlp.files import StrPath, reason, shown
 
 FILES = (
     "train-images-idx3-ubyte",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
 import tempfile
+import threading
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from backendmlp.data.idx import CHUNK, GZIP_MAGIC
-from backendmlp.data.opening import reason, shown
 from backendmlp.errors import InputError
+from backendmlp.files import reason, shown
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def download(
     *,
     advice: str,
     timeout: float = 30.0,
+    total_timeout: float = 900.0,
     progressbar: bool = False,
 ) -> None:
     """Make ``folder`` with all of ``files``, uncompressed and verified, or leave nothing behind.
@@ -49,9 +53,10 @@ def download(
     :param mirrors: addresses that a file's name is appended to, tried in order.
     :param advice: what to do instead, for the error when no mirror delivers.
     :param timeout: how many seconds a mirror may be silent.
+    :param total_timeout: how many seconds a mirror may take for a file in all.
     :raises InputError: no mirror delivers one of the files, or the folder cannot be written.
     """
-    source = _Mirrors(list(mirrors), advice, timeout, progressbar)
+    source = _Mirrors(list(mirrors), advice, timeout, total_timeout, progressbar)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
@@ -82,6 +87,7 @@ class _Mirrors:
     addresses: list[str]
     advice: str
     timeout: float
+    total_timeout: float
     progressbar: bool
 
     def fetch(self, file: RemoteFile, folder: Path) -> None:
@@ -105,7 +111,8 @@ class _Mirrors:
     def _fetch_from(self, address: str, file: RemoteFile, folder: Path) -> None:
         url = f"{address.rstrip('/')}/{file.name}.gz"
         with tempfile.TemporaryFile(dir=folder.parent) as archive:
-            _request(url, _Bounded(archive, file.size), self.timeout, self.progressbar)
+            target = _Bounded(archive, file.size)
+            _request(url, target, self.timeout, self.total_timeout, self.progressbar)
             archive.seek(0)
             _unpack(archive, folder / file.name, file)
 
@@ -128,7 +135,9 @@ class _Bounded:
         """Called after each write; the file is flushed when it is read again."""
 
 
-def _request(url: str, target: _Bounded, timeout: float, progressbar: bool) -> None:
+def _request(
+    url: str, target: _Bounded, timeout: float, total_timeout: float, progressbar: bool
+) -> None:
     # Imported here because both are slow to import, and few runs download anything.
     import pooch
     import requests
@@ -145,8 +154,16 @@ def _request(url: str, target: _Bounded, timeout: float, progressbar: bool) -> N
         headers={"Accept-Encoding": "identity"},
         hooks={"response": keep},
     )
+
+    def work() -> None:
+        try:
+            fetch(url, target, None)
+        finally:
+            for answer in answers:
+                answer.close()
+
     try:
-        fetch(url, target, None)
+        _call_within(total_timeout, work, lambda: _shut_down(answers))
     except requests.HTTPError as error:
         raise _MirrorError(f"answered {answers[-1].status_code}") from error
     except requests.Timeout as error:
@@ -155,9 +172,40 @@ def _request(url: str, target: _Bounded, timeout: float, progressbar: bool) -> N
         raise _MirrorError("broke off" if answers else "cannot be reached") from error
     except ValueError as error:
         raise _MirrorError(f"cannot be asked ({error})") from error
+
+
+def _call_within(seconds: float, work: Callable[[], None], abandon: Callable[[], None]) -> None:
+    """Call ``work`` in a thread of its own, and ``abandon`` it when its time is over.
+
+    A server that sends a byte now and then is never silent, and reading what it sends, or asking
+    for its address, has no limit of its own that would end it.
+    """
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        if not wait([done], seconds).done:
+            raise _MirrorError(f"took longer than {seconds:g} s in all")
     finally:
-        for answer in answers:
-            answer.close()
+        if not done.done():  # Ctrl-C too ends the waiting
+            abandon()
+    done.result()
+
+
+def _shut_down(answers: Iterable[Any]) -> None:
+    """End the reading of ``answers`` in another thread, which then closes them."""
+    for answer in answers:
+        # urllib3 cannot before 2.3, and says so in its own ways where the answer is over already.
+        with contextlib.suppress(AttributeError, OSError, RuntimeError, ValueError):
+            answer.raw.shutdown()
 
 
 def _unpack(archive: IO[bytes], path: Path, file: RemoteFile) -> None:

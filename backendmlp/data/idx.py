@@ -19,21 +19,21 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from backendmlp.data.opening import open_regular, reason, shown
 from backendmlp.errors import InputError
-from backendmlp.files import StrPath
+from backendmlp.files import StrPath, open_regular, reason, shown
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
-GZIP_LIMIT = 4 * 2**30
-"""The most bytes a ``.gz`` file may inflate to; a larger file has to be plain."""
+INFLATED_LIMIT = 4 * 2**30
+"""The most bytes that are inflated into memory; a larger array has to be in a plain file."""
+
+DEFLATE_RATIO = 1032
+"""What is deflated grows at most so many times: each two bits give at most 258 bytes."""
 
 CHUNK = 2**20
 GZIP_MAGIC = b"\x1f\x8b"
 
 _UNSIGNED_BYTE = 0x08
-# Deflate spends at least two bits on 258 bytes: no file inflates to more than this times its size.
-_DEFLATE_RATIO = 1032
 _CONTENTS = {1: "labels", 3: "images"}
 
 
@@ -153,12 +153,12 @@ def _read_header(stream: BinaryIO | gzip.GzipFile, path: StrPath, ndim: int) -> 
 
 def _refuse_promise(shape: tuple[int, ...], size: int, path: StrPath) -> None:
     promised = math.prod(shape)
-    if promised > GZIP_LIMIT:
+    if promised > INFLATED_LIMIT:
         raise InputError(
             f"{shown(path)} promises {_times(shape)} bytes, and a .gz file may hold "
-            f"{GZIP_LIMIT:,}; gunzip it if that is right"
+            f"{INFLATED_LIMIT:,}; gunzip it if that is right"
         )
-    if promised > _DEFLATE_RATIO * size:
+    if promised > DEFLATE_RATIO * size:
         raise InputError(
             f"{shown(path)} is truncated: it promises {_times(shape)} bytes, which {size} bytes "
             "of gzip cannot hold; fetch it again"

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from backendmlp.data.catalogue import CATALOGUE, SAMPLE, load_named, load_sample
 from backendmlp.data.dataset import Dataset, load_folder
+from backendmlp.data.npz import load_file
 from backendmlp.errors import InputError
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The embedded sample, a set of the catalogue by its ``name``, or the folder at ``path``."""
+    """The embedded sample, a set of the catalogue by its ``name``, or what lies at ``path``."""
 
     name: str
     path: str | None = None
@@ -20,7 +21,8 @@ class Origin:
     def open(self) -> Dataset:
         """The data set; raises :class:`InputError` where it is not at hand or bad."""
         if self.path is not None:
-            return load_folder(self.path)
+            is_file = os.path.exists(self.path) and not os.path.isdir(self.path)
+            return load_file(self.path) if is_file else load_folder(self.path)
         if self.name == SAMPLE:
             return load_sample()
         if self.name in CATALOGUE:
@@ -29,11 +31,11 @@ class Origin:
         raise InputError(f"data set {self.name!r:.80} is unknown; known are {known}")
 
 
-def origin(folder: str | os.PathLike[str] | None = None, name: str | None = None) -> Origin:
-    """The origin that a caller asks for: a folder, a name, or neither, which is the sample."""
-    if folder is not None and name is not None:
-        raise InputError("a data folder and the name of a data set are both given; give one")
-    if folder is not None:
-        path = os.path.abspath(folder)
+def origin(place: str | os.PathLike[str] | None = None, name: str | None = None) -> Origin:
+    """The origin that a caller asks for: a place, a name, or neither, which is the sample."""
+    if place is not None and name is not None:
+        raise InputError("data and the name of a data set are both given; give one")
+    if place is not None:
+        path = os.path.abspath(place)
         return Origin(os.path.basename(path) or "data", path)
     return Origin(name or SAMPLE)

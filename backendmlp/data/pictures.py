@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from backendmlp.data.idx import CHUNK, GZIP_MAGIC, Bytes, read_idx
-from backendmlp.data.opening import open_regular, shown
 from backendmlp.errors import InputError
-from backendmlp.files import StrPath
+from backendmlp.files import StrPath, open_regular, shown
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,0 +1,253 @@
+"""Files as Keras keeps MNIST: what is read, and how everything else is refused without harm."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commandline import call, receipt, train
+
+import backendmlp
+from backendmlp.data import load_file, load_folder, npz, write_idx
+from backendmlp.data.dataset import FILES
+from backendmlp.data.origin import origin
+from backendmlp.errors import InputError
+
+ARRAYS = {
+    "x_train": np.arange(6 * 2 * 3, dtype=np.uint8).reshape(6, 2, 3) * 7,
+    "y_train": np.array([0, 1, 2, 0, 1, 2], np.uint8),
+    "x_test": np.arange(100, 100 + 4 * 2 * 3, dtype=np.uint8).reshape(4, 2, 3),
+    "y_test": np.array([2, 1, 0, 0], np.uint8),
+}
+
+
+def write(path: Path, save: Any = np.savez, **changes: Any) -> Path:
+    arrays = {name: array for name, array in {**ARRAYS, **changes}.items() if array is not None}
+    save(path, **arrays)
+    return path
+
+
+def npy(array: np.ndarray, version: tuple[int, int] = (1, 0)) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, array, version)
+    return stream.getvalue()
+
+
+def pack(path: Path, compression: int = zipfile.ZIP_STORED, **members: bytes) -> Path:
+    """The four arrays, with ``members`` instead of some of them."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, array in ARRAYS.items():
+            archive.writestr(f"{name}.npy", members.get(name) or npy(array))
+    return path
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        load_file(path)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert str(path) in sentence
+    return sentence
+
+
+def assert_whole(path: Path) -> None:
+    data = load_file(path)
+    for array, expected in zip(data.arrays, ARRAYS.values(), strict=True):
+        np.testing.assert_array_equal(array, expected)
+        assert array.dtype == np.uint8
+        assert not array.flags.writeable
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_digest_is_that_of_the_same_images_in_idx_files(tmp_path, save):
+    path = write(tmp_path / "digits.npz", save)
+    for file, array in zip(FILES, ARRAYS.values(), strict=True):
+        write_idx(tmp_path / file, array)
+    data = backendmlp.load_file(path)
+    assert data.sha256 == load_folder(tmp_path).sha256
+    assert (data.name, data.source) == ("digits", str(path))
+    assert load_file(path, name="other", class_names=("a", "b", "c")).class_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("dtype", ["i1", "<i2", ">u2", "<i4", ">i8", "<u8"])
+def test_other_integers_become_bytes(tmp_path, dtype):
+    small = {name: array % 128 for name, array in ARRAYS.items()}
+    path = write(tmp_path / "a.npz", **{n: a.astype(dtype) for n, a in small.items()})
+    for array, expected in zip(load_file(path).arrays, small.values(), strict=True):
+        np.testing.assert_array_equal(array, expected)
+        assert array.dtype == np.uint8
+
+
+def test_layouts(tmp_path):
+    assert_whole(write(tmp_path / "f.npz", **{n: np.asfortranarray(a) for n, a in ARRAYS.items()}))
+    assert_whole(write(tmp_path / "last.npz", **{n: a[..., None] for n, a in ARRAYS.items()}))
+    assert_whole(write(tmp_path / "more.npz", notes=np.zeros(3)))
+    for version in ((1, 0), (2, 0), (3, 0)):
+        data = {n: npy(a, version) for n, a in ARRAYS.items()}
+        assert_whole(pack(tmp_path / "v.npz", zipfile.ZIP_DEFLATED, **data))
+
+
+def header(text: str) -> bytes:
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text.encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'shape':(6L,),'descr':'|u1','fortran_order':False}",
+        '{"fortran_order": False, "shape": (6, ), "descr": "|u1", }  \n',
+    ],
+)
+def test_headers_that_other_programs_write(tmp_path, text):
+    assert_whole(pack(tmp_path / "a.npz", y_train=header(text) + ARRAYS["y_train"].tobytes()))
+
+
+class Harm:
+    def __reduce__(self) -> Any:
+        return print, ("harm done",)
+
+
+def test_objects_are_refused_and_never_unpickled(tmp_path, capsys):
+    objects = np.array([Harm()] * 6)
+    assert "y_train in" in (sentence := refused(write(tmp_path / "a.npz", y_train=objects)))
+    assert "pickled objects" in sentence
+    text = "{'descr': '|O', 'fortran_order': False, 'shape': (6,), }"
+    pack(tmp_path / "a.npz", x_test=header(text) + pickle.dumps(Harm()))
+    assert "pickled objects" in refused(tmp_path / "a.npz")
+    assert capsys.readouterr().out == ""
+
+
+SHAPE = "'fortran_order': False, 'shape': "
+BAD = {
+    "missing": ({"y_test": None}, "lacks y_test; write it with numpy.savez"),
+    "floats": ({"x_train": ARRAYS["x_train"] / 255}, "numbers of type '<f8'; only integers"),
+    "booleans": ({"y_train": ARRAYS["y_train"] > 0}, "numbers of type '|b1'"),
+    "texts": ({"y_train": np.array(list("abcabc"))}, "numbers of type '<U1'"),
+    "records": ({"y_train": np.zeros(6, "u1,u1")}, "a header that cannot be read"),
+    "too large": ({"y_test": np.array([1, 256, 0, 0])}, "holds numbers from 0 to 256"),
+    "negative": ({"y_test": np.array([1, -1, 0, 0])}, "holds numbers from -1 to 1"),
+    "colour": ({"x_train": np.zeros((6, 2, 3, 3), "u1")}, "has shape (6, 2, 3, 3); give gray"),
+    "flat": ({"x_train": np.zeros((6, 6), "u1")}, "has shape (6, 6); give gray"),
+    "scalar": ({"y_train": np.uint8(1)}, "y_train in"),
+    "nothing": ({"y_train": np.zeros(0, "u1")}, "is empty"),
+    "counts": ({"y_train": np.zeros(5, "u1")}, "holds 6 images, but y_train in"),
+    "other classes": ({"y_test": np.full(4, 9, "u1")}, "holds label 9 at position 0"),
+}
+
+
+@pytest.mark.parametrize(("changes", "fault"), BAD.values(), ids=BAD)
+def test_arrays_that_do_not_serve_are_refused(tmp_path, changes, fault):
+    assert fault in refused(write(tmp_path / "a.npz", **changes))
+
+
+LYING = {
+    "no array": (b"text", "is not an array that NumPy wrote"),
+    "empty": (b" ", "is not an array that NumPy wrote"),
+    "newer": (b"\x93NUMPY\x09\0" + bytes(50), "is not an array that NumPy wrote"),
+    "header cut": (b"\x93NUMPY\1\0\xff\0{", "cannot be read"),
+    "header of 4 GiB": (b"\x93NUMPY\2\0\xff\xff\xff\xff{", "cannot be read"),
+    "an expression": (header("{'descr': '|u1', " + SHAPE + "(2*3,)}"), "cannot be read"),
+    "a key twice": (header("{'shape': (6,), " + SHAPE + "(6,)}"), "cannot be read"),
+    "another key": (header("{'descr': '|u1', 'order': False, 'shape': (6,)}"), "cannot be read"),
+    "kinds swapped": (header("{'descr': (6,), " + SHAPE + "'|u1'}"), "cannot be read"),
+    "65 dimensions": (header("{'descr': '|u1', " + SHAPE + f"({'1, ' * 65})}}"), "cannot be read"),
+    "too few": (header("{'descr': '|u1', " + SHAPE + "(7,)}") + bytes(6), "is truncated"),
+    "too many": (header("{'descr': '|u1', " + SHAPE + "(5,)}") + bytes(6), "goes on after"),
+    "far too few": (
+        header("{'descr': '<i8', " + SHAPE + "(999999999999, 999999999999)}") + bytes(6),
+        "is truncated: its header promises 7,999,999,999,984,000,000,000,008 bytes",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "fault"), LYING.values(), ids=LYING)
+def test_headers_that_lie_are_refused(tmp_path, data, fault):
+    sentence = refused(pack(tmp_path / "a.npz", y_train=data))
+    assert sentence.startswith("y_train in ")
+    assert fault in sentence
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_unusual_compression_is_refused(tmp_path, compression):
+    assert "compressed in an unusual way" in refused(pack(tmp_path / "a.npz", compression))
+
+
+def test_archives_that_lie_are_refused(tmp_path):
+    path = pack(tmp_path / "a.npz", zipfile.ZIP_DEFLATED)
+    data = path.read_bytes()
+    at = data.rindex(b"y_train.npy") - 46
+    assert data[at : at + 4] == b"PK\1\2"
+
+    def changed(offset: int, form: str, value: int) -> str:
+        other = bytearray(data)
+        struct.pack_into(form, other, at + offset, value)
+        path.write_bytes(other)
+        return refused(path)
+
+    assert "is encrypted" in changed(8, "<H", 1)
+    assert "damaged" in changed(16, "<I", 1)  # the checksum
+    assert "1,000,000 bytes, which" in changed(24, "<I", 10**6)
+    assert "4,294,967,294 bytes, which" in changed(24, "<I", 2**32 - 2)
+    assert "goes on after its data" in changed(24, "<I", 136)
+    assert "overlap its list" in changed(42, "<I", 10**6)  # where it begins
+    assert "overlap" in changed(42, "<I", 0)
+    assert "overlap" in changed(20, "<I", 10**6)
+    more = write(path, z_test=ARRAYS["y_test"]).read_bytes()
+    path.write_bytes(more.replace(b"z_test.npy", b"y_test.npy"))
+    assert "more than once" in refused(path)
+    for end in range(0, len(data), 7):
+        path.write_bytes(data[:end])
+        refused(path)
+    path.write_bytes(b"")
+    assert "is no .npz file or a damaged one" in refused(path)
+
+
+def test_list_of_contents_is_bounded(tmp_path):
+    path = pack(tmp_path / "a.npz")
+    with zipfile.ZipFile(path, "a") as archive:
+        for number in range(2000):
+            archive.writestr(f"{number:09}" * 3, b"")
+    assert "its list of contents takes " in refused(path)
+
+
+def test_an_array_beyond_the_limit_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "INFLATED_LIMIT", 100)
+    assert "an array in an .npz file may have 100; give IDX files" in refused(
+        write(tmp_path / "a.npz")
+    )
+
+
+def test_memory_that_runs_out_is_told(tmp_path, monkeypatch):
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(npz, "_read_values", fail)
+    assert "does not fit into memory" in refused(write(tmp_path / "a.npz"))
+
+
+def test_origin_tells_files_from_folders(tmp_path):
+    path = write(tmp_path / "digits.npz")
+    assert origin(path).open().name == "digits"
+    with pytest.raises(InputError, match=r"digits.npz is not a folder"):
+        load_folder(path)
+    with pytest.raises(InputError, match=r"cannot read .*: it is a folder"):
+        load_file(tmp_path)
+    (tmp_path / "text").write_text("text")
+    with pytest.raises(InputError, match=r"text is no .npz file"):
+        origin(tmp_path / "text").open()
+
+
+def test_command_line(tmp_path):
+    path, out = write(tmp_path / "digits.npz"), tmp_path / "out"
+    options = ("--epochs", 1, "--hidden", 3, "--batch-size", 2)
+    assert train("--data", path, "--out", out, *options).code == 0
+    entry = receipt(out)["data"]
+    assert (entry["path"], entry["sha256"]) == (str(path), load_file(path).sha256)
+    assert call("evaluate", out, "--data", path).code == 0
+    assert call("verify", out).out.splitlines()[-1].startswith("verified: 1 of 1 epochs")
