@@ -41,6 +41,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from backendmlp import backend as backends  # noqa: E402
 from backendmlp import choose, compiled, evaluation, features, model  # noqa: E402
+from backendmlp.arithmetic import demands  # noqa: E402
+from backendmlp.arithmetic.bitwise import Bitwise  # noqa: E402
 from backendmlp.backend import Backend, to_numpy  # noqa: E402
 from backendmlp.config import LARGEST_COUNT, Config  # noqa: E402
 from backendmlp.errors import InputError  # noqa: E402
@@ -106,10 +108,15 @@ def _opened(one: Implementation) -> Backend | None:
 
 @cache
 def _open(name: str, device: str | None) -> Backend | None:
+    """The backend; None where it is not here, or cannot do exact arithmetic and says so."""
     try:
-        return backends.select(name, device)
-    except InputError:
+        backend = backends.select(name, device)
+        with backend.scope():
+            demands.require(backend, Bitwise())
+    except InputError as error:
+        print(f"left out: {error}", file=sys.stderr)
         return None
+    return backend
 
 
 # What is drawn.
@@ -385,7 +392,7 @@ class Place:
         unit = features.feature_unit(raw)
         whole = [features.settled(x, unit) for x in (raw, at.asarray(given.scored))]
         self.settled = [("unit", _bits(unit)), *(("settled features", _bits(x)) for x in whole)]
-        x, later = (at.asarray(layout(x) if at.in_memory else x) for x in whole)
+        x, later = (at.asarray(layout(to_numpy(x))) for x in whole)
         return x, later, unit
 
     def _order(self, epoch: int) -> np.ndarray:
