@@ -185,6 +185,7 @@ def _drawn_start(rng: random.Random) -> dict[str, Any]:
         "power": rng.choice((-40, -10, -1, 0, 1, 5, 7, 20, 23, 31, 60, 99, 300, 900)),
         "biases": rng.random() < 0.5,
         "settled": rng.random() < 0.6,  # or as they are: what is restored is not settled again
+        "scaled": rng.random() < 0.5,  # W1 divided by how large its features are
     }
 
 
@@ -225,7 +226,11 @@ def problem(case: Case) -> Problem:
     y = LABELS[case["labels"]](_rng(case, 1), count + scored, case["shape"][2])
     factor = case["seed"] % 3 * 5  # 0, 5 or 10 times as large as in training: clipped beyond 8
     later = x[count:] if x.dtype == np.uint8 else x[count:] * factor
-    return Problem(x[:count], later, y[:count], y[count:], starts(case))
+    start = starts(case)
+    if case["start"]["scaled"] and x.dtype == np.float64:
+        top = np.abs(x[:count]).max(axis=0)
+        start["W1"] /= np.where(top > 1e-9, top, 1.0)[:, None]
+    return Problem(x[:count], later, y[:count], y[count:], start)
 
 
 def _rng(case: Case, purpose: int) -> np.random.Generator:
@@ -312,7 +317,7 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def starts(case: Case) -> dict[str, np.ndarray]:
-    """The starting weights; ``given`` ones as lists of numbers come first."""
+    """The starting weights; ``given`` ones, lists of numbers, in the place of others."""
     start, rng = case["start"], _rng(case, 2)
     p = model.he_normal(*case["shape"], seed=case["seed"])
     if start["biases"]:
@@ -606,7 +611,12 @@ def _smaller(case: Case) -> Iterator[Case]:
                     changed["shape"][at] = value
                     yield changed
     start = case["start"]
-    for change in ({"settled": True}, {"biases": False}, *({"names": [n]} for n in start["names"])):
+    for change in (
+        {"settled": True},
+        {"biases": False},
+        {"scaled": False},
+        *({"names": [n]} for n in start["names"]),
+    ):
         if start != {**start, **change}:
             yield {**case, "start": {**start, **change}}
 
