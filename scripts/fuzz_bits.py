@@ -57,7 +57,7 @@ Entry = tuple[str, Any]  # what a number is called, and its bits or text
 WORK = 1 << 25  # products of a case, at most
 BATCHES = 60  # of an epoch, about
 SMALLEST_NORMAL = 2.0**-1022
-TRIES, TRY_SECONDS = 80, 20.0  # to make a case smaller
+TRY_SECONDS = 20.0  # to make a case smaller
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,11 @@ IMPLEMENTATIONS = {
 DEFINITION = [["definition", None]]
 
 
-def available(implementations: Mapping[str, Implementation] = IMPLEMENTATIONS) -> list[str]:
-    """The names of those that can run here."""
-    return [name for name, one in implementations.items() if _opened(one) is not None]
+def possible(path: list[list[Any]], implementations: Mapping[str, Implementation]) -> bool:
+    """Whether each implementation on the path is wanted and can run here."""
+    return all(
+        name in implementations and _opened(implementations[name]) is not None for name, _ in path
+    )
 
 
 def _opened(one: Implementation) -> Backend | None:
@@ -435,12 +437,12 @@ def went(
 
 
 def _threads(threads: int) -> Any:
-    return _controller().limit(limits=threads)
+    return _controller(_open.cache_info().currsize).limit(limits=threads)
 
 
 @cache
-def _controller() -> ThreadpoolController:
-    available()  # which loads every library
+def _controller(opened: int) -> ThreadpoolController:
+    """What limits the threads of all that is loaded after so many libraries were opened."""
     return ThreadpoolController()
 
 
@@ -514,11 +516,10 @@ def disagreements(
     case: Case, implementations: Mapping[str, Implementation] = IMPLEMENTATIONS
 ) -> list[Disagreement]:
     """Where the paths of ``case`` that can be gone here differ from the definition."""
-    here = set(available(implementations))
     expected = went(case, DEFINITION, implementations)
     found = []
     for path in case["paths"]:
-        if not {name for name, _ in path} <= here:
+        if not possible(path, implementations):
             continue
         flushes = any(implementations[name].flushes for name, _ in path)
         try:
@@ -581,44 +582,42 @@ def _first(one: np.ndarray, two: np.ndarray) -> str:
 
 def minimised(case: Case, bad: Callable[[Case], bool]) -> Case:
     """A smaller case that is ``bad`` too."""
-    deadline, tries = time.monotonic() + TRY_SECONDS, 0
-    again = True
+    deadline, again = time.monotonic() + TRY_SECONDS, True
     while again:
         again = False
-        for smaller in _smaller(case):
-            tries += 1
-            if tries > TRIES or time.monotonic() > deadline:
+        for change in _changes(case):
+            smaller = change(copy.deepcopy(case))
+            if time.monotonic() > deadline:
                 return case
-            if bad(smaller):
+            if smaller != case and bad(smaller):
                 case, again = smaller, True
-                break
     return case
 
 
-def _smaller(case: Case) -> Iterator[Case]:
+def _changes(case: Case) -> Iterator[Callable[[Case], Case]]:
+    """What may make a case smaller, the most effective first."""
+    for key in ("batch", "batches"):
+        yield lambda c, k=key: {**c, k: min(c[k], c["count"])}
+    for less in (lambda n, least: least, lambda n, least: max(least, n // 2), _one_less):
+        for key, least in (("count", 1), ("batch", 1), ("scored", 1), ("batches", 1)):
+            yield lambda c, k=key, m=least, f=less: {**c, k: f(c[k], m)}
+        if "given" not in case["start"]:
+            for at, least in enumerate((1, 1, 2)):
+                yield lambda c, at=at, m=least, f=less: _with_size(c, at, f(c["shape"][at], m))
     for key, value in PLAINEST.items():
-        if case[key] != value:
-            yield {**case, key: value}
-    for key in ("count", "scored", "batch", "batches"):
-        for value in (1, case[key] // 2, case[key] - 1):
-            if 0 < value < case[key]:
-                yield {**case, key: value}
-    if "given" not in case["start"]:
-        for at, least in enumerate((1, 1, 2)):
-            for value in (least, case["shape"][at] // 2, case["shape"][at] - 1):
-                if least <= value < case["shape"][at]:
-                    changed = copy.deepcopy(case)
-                    changed["shape"][at] = value
-                    yield changed
-    start = case["start"]
-    for change in (
-        {"settled": True},
-        {"biases": False},
-        {"scaled": False},
-        *({"names": [n]} for n in start["names"]),
-    ):
-        if start != {**start, **change}:
-            yield {**case, "start": {**start, **change}}
+        yield lambda c, k=key, v=value: {**c, k: v}
+    plain = {"settled": True, "biases": False, "scaled": False}
+    for key, value in (*plain.items(), *(("names", [name]) for name in model.TRAINED)):
+        yield lambda c, k=key, v=value: {**c, "start": {**c["start"], k: v}}
+
+
+def _one_less(size: int, least: int) -> int:
+    return max(least, size - 1)
+
+
+def _with_size(case: Case, at: int, size: int) -> Case:
+    case["shape"][at] = size
+    return case
 
 
 PLAINEST = {
@@ -642,13 +641,12 @@ class Search:
 
     folder: Path
     implementations: Mapping[str, Implementation]
-    only: frozenset[str]
     counts: Counter[str]
 
     def try_one(self, case: Case) -> str | None:
         """What is to be said of ``case``; None where all agree."""
-        here = set(available(self.implementations)) & self.only
-        case = {**case, "paths": [p for p in case["paths"] if {n for n, _ in p} <= here]}
+        paths = [path for path in case["paths"] if possible(path, self.implementations)]
+        case = {**case, "paths": paths}
         (self.folder / "last.json").write_text(json.dumps(case))  # should the process end with it
         self.counts["cases"] += 1
         for path in case["paths"]:
@@ -688,9 +686,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     folder = options.found or Path(tempfile.mkdtemp(prefix="found-bits-"))
     folder.mkdir(parents=True, exist_ok=True)
-    only = frozenset(options.only or IMPLEMENTATIONS)
-    search = Search(folder, IMPLEMENTATIONS, only, Counter())
-    names = [name for name in available() if name in only]
+    wanted = ("definition", *(options.only or IMPLEMENTATIONS))
+    used = {name: IMPLEMENTATIONS[name] for name in IMPLEMENTATIONS if name in wanted}
+    search = Search(folder, used, Counter())
+    names = [name for name in used if possible([[name, None]], used)]
     print(f"implementations: {', '.join(names)}; what is found: {folder}", flush=True)
     return run(search, replayed(options) if options.replay else drawn(options))
 

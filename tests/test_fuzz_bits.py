@@ -106,8 +106,8 @@ FAULTY = {
 
 
 def test_a_planted_fault_is_found_made_smaller_and_replayed(tmp_path, capsys):
-    search = fuzz.Search(tmp_path, FAULTY, frozenset(FAULTY), Counter())
-    assert fuzz.run(search, map(fuzz.draw, range(5))) == 1
+    search = fuzz.Search(tmp_path, FAULTY, Counter())
+    assert fuzz.run(search, map(fuzz.draw, [0])) == 1
     said = capsys.readouterr().out
     file = tmp_path / "disagreement-1.json"
     assert "W2" in said
