@@ -424,7 +424,9 @@ def went(
         for name, advances in path:
             one = implementations[name]
             with _opened(one).scope():  # type: ignore[union-attr]
-                place = places.setdefault(name, Place(case, one, given))
+                if name not in places:
+                    places[name] = Place(case, one, given)
+                place = places[name]
                 if state is None:
                     found += place.settled
                 else:
@@ -607,7 +609,7 @@ def _changes(case: Case) -> Iterator[Callable[[Case], Case]]:
     for key, value in PLAINEST.items():
         yield lambda c, k=key, v=value: {**c, k: v}
     plain = {"settled": True, "biases": False, "scaled": False}
-    for key, value in (*plain.items(), *(("names", [name]) for name in model.TRAINED)):
+    for key, value in (*plain.items(), ("names", case["start"]["names"][:1])):
         yield lambda c, k=key, v=value: {**c, "start": {**c["start"], k: v}}
 
 
