@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import inspect
 import json
 import math
 import os
@@ -75,11 +76,12 @@ def defined(case: Case, backend: Backend, arithmetic: Any, p: Any, rate: float, 
 
 
 def chosen(case: Case, backend: Backend, arithmetic: Any, p: Any, rate: float, x: Any) -> Stepper:
-    """What a user gets; or with more threads than a user gets for so few hidden units."""
-    if case["divided"] and backend.in_memory and compiled.available():
-        threads = min(case["threads"], p.shape[1])
-        found = compiled._make(arithmetic, p, rate, x, threads=threads)
-        return found or Step(arithmetic, p, rate)
+    """What a user gets; or divided among more threads than a user gets for so small a network."""
+    if case["division"] and backend.in_memory and compiled.available():
+        groups, fellows = min(case["division"][0], p.shape[1]), case["division"][1]
+        known = "division" in inspect.signature(compiled._make).parameters
+        given = {"division": (groups, fellows)} if known else {"threads": groups}
+        return compiled._make(arithmetic, p, rate, x, **given) or Step(arithmetic, p, rate)
     return choose.stepper(backend, arithmetic, p, rate, x)
 
 
@@ -151,7 +153,7 @@ def draw(seed: int) -> Case:
         "layout": rng.choice(("rows", "rows", "rows", *LAYOUTS)),
         "scored": rng.choice((1, 2, 10, 50, 100, 257)) if rng.random() < 0.97 else 2050,
         "threads": rng.choice((1, 2, 3, 5, 8)),
-        "divided": rng.random() < 0.3,
+        "division": rng.choice((None, None, *DIVISIONS)),  # of hidden units, and of rows
         "batches": rng.choice((1, 2, 3, 7, LARGEST_COUNT)),  # of each advance
         "paths": _drawn_paths(rng, -(-count // batch)),
     }
@@ -204,6 +206,7 @@ def _drawn_paths(rng: random.Random, batches: int) -> list[list[list[Any]]]:
     return paths
 
 
+DIVISIONS = [[1, 1], [2, 1], [3, 1], [8, 1], [1, 2], [1, 5], [2, 2], [3, 3]]
 WEIGHTS = {"definition": 3, "compiled": 6, "torch": 2, "strict": 1, "cupy": 0.5, "jax": 0.05}
 
 
@@ -626,7 +629,7 @@ PLAINEST = {
     "epochs": 1,
     "layout": "rows",
     "threads": 1,
-    "divided": False,
+    "division": None,
     "order": "forwards",
     "labels": "in turn",
     "fill": "zeros",
