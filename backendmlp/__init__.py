@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from backendmlp.errors import DataWarning, InputError
+from backendmlp.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from backendmlp.backend import Backend, select
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from backendmlp.training import EpochRecord
     from backendmlp.verification import Verdict, verify
 
-__version__ = "0.1.0"
 
 # Loaded on first use: importing the package must cost little more than importing NumPy.
 _HOMES = {

@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 import click
 
-from backendmlp import __version__
 from backendmlp.arithmetic import NUMERICS
 from backendmlp.config import Config
 from backendmlp.errors import InputError
+from backendmlp.version import __version__
 
 _DEFAULTS = Config()
 
