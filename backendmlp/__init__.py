@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backendmlp.data import Dataset, load_file, load_folder, load_named, load_sample
     from backendmlp.evaluation import Evaluation
     from backendmlp.mlp import MLP
+    from backendmlp.plots import figures
     from backendmlp.training import EpochRecord
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ _HOMES = {
     "EpochRecord": "training",
     "Evaluation": "evaluation",
     "MLP": "mlp",
+    "figures": "plots",
     "load_file": "data",
     "load_folder": "data",
     "load_named": "data",
@@ -45,6 +47,7 @@ __all__ = [
     "EpochRecord",
     "Evaluation",
     "InputError",
+    "figures",
     "load_file",
     "load_folder",
     "load_named",
