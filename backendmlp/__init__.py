@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backendmlp.digests import digest
     from backendmlp.evaluation import Evaluation
     from backendmlp.mlp import MLP
+    from backendmlp.plots import figures
     from backendmlp.run import Run
     from backendmlp.runs import resume_run, train_run
     from backendmlp.training import EpochRecord
@@ -37,6 +38,7 @@ _HOMES = {
     "Run": "run",
     "Verdict": "verification",
     "digest": "digests",
+    "figures": "plots",
     "load_file": "data",
     "load_folder": "data",
     "load_named": "data",
@@ -59,6 +61,7 @@ __all__ = [
     "Run",
     "Verdict",
     "digest",
+    "figures",
     "load_file",
     "load_folder",
     "load_named",
