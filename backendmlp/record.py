@@ -14,7 +14,7 @@ from importlib import metadata
 from typing import Any
 
 from backendmlp import __version__
-from backendmlp.config import Config
+from backendmlp.config import Config, definition
 from backendmlp.data.origin import Origin
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, read_bounded, write_atomically
@@ -48,7 +48,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Record:
-    """A run so far: what it was asked for, where it ran, and what each epoch came to."""
+    """A run so far: what it was asked for, where it ran, and what each epoch came to.
+
+    ``definition`` is the number of the definition that its bits follow, of :mod:`.config`.
+    """
 
     config: Config
     backend: str
@@ -56,11 +59,13 @@ class Record:
     data: Data
     epochs: list[EpochRecord]
     versions: dict[str, str] = field(default_factory=lambda: versions())
+    definition: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         last = self.epochs[-1] if self.epochs else None
         return {
             "format": FORMAT,
+            "definition": self.definition,
             "config": self.config.as_dict(),
             "backend": self.backend,
             "device": self.device,
@@ -112,6 +117,7 @@ def parse(value: dict[str, Any]) -> Record:
         data=parse_data(data),
         epochs=parse_epochs(_section(value, "epochs", list)),
         versions=_parse_versions(_section(value, "versions", dict)),
+        definition=parse_definition(value),
     )
     if len(record.epochs) > record.config.epochs:
         raise InputError("it has more epochs than its config asks for; use an undamaged file")
@@ -135,6 +141,25 @@ def parse_config(value: dict[str, Any]) -> Config:
         if not isinstance(entry, (int, float, str, type(None))) or len(repr(entry)) > 80:
             raise InputError(f"the {name} in its config is {show(entry)}; use an undamaged file")
     return Config(**value)
+
+
+def parse_definition(value: dict[str, Any]) -> int:
+    """The definition's number in a receipt or checkpoint; those of before it had one have 1."""
+    number = value.get("definition", 1)
+    if type(number) is not int or not 1 <= number < 1000:
+        raise InputError(f"its definition is {show(number)}, no number; use an undamaged file")
+    return number
+
+
+def check_definition(number: int, config: Config) -> None:
+    """Raise :class:`InputError` where this version does not compute definition ``number``."""
+    known = definition(config.numerics, pixels=True)
+    if number != known:
+        raise InputError(
+            f"the run was made under definition {number} of {config.numerics} numerics, and this "
+            f"version of backendmlp computes definition {known}, which has other bits; use the "
+            "version that made it, or train anew"
+        )
 
 
 def _parse_versions(value: dict[str, Any]) -> dict[str, str]:

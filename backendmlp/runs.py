@@ -191,7 +191,7 @@ def _end_of_last_epoch(folder: Path) -> Checkpoint:
         )
     none = np.empty(0, record.config.dtype)
     state = State(len(record.epochs), 0, weights, none, none)
-    return Checkpoint(record.config, record.data, state, record.epochs)
+    return Checkpoint(record.config, record.data, state, record.epochs, record.definition)
 
 
 @contextmanager

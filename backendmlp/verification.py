@@ -130,6 +130,7 @@ def _repeat(
     """
     if not record.epochs:
         raise InputError("the receipt holds no finished epoch; there is nothing to verify")
+    records.check_definition(record.definition, record.config)
     if dataset.sha256 != record.data.sha256:
         raise InputError(
             f"the data have SHA-256 {dataset.sha256}, and the run was made with "

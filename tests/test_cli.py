@@ -126,7 +126,8 @@ def test_evaluate(data: Path, run: Path):
     code, out, err = call("evaluate", run, "--data", data)
     assert (code, err) == (0, "")
     epoch = receipt(run)["epochs"][-1]
-    first, *classes, last = out.splitlines()
+    first, *classes, named, last = out.splitlines()
+    assert named == f"data shoes, {data}"
     assert first == (
         f"test loss {epoch['test_loss']:.4f}  test accuracy {epoch['test_accuracy']:.2%}"
         "  (200 images)"
