@@ -27,7 +27,7 @@ from backendmlp.training import EpochRecord
 FORMAT = 2
 _KEY = "backendmlp-checkpoint"
 _FILE_LIMIT = 1 << 32
-_HEADER_LIMIT = 1 << 26  # the epochs so far are in it: room for some 50,000
+_HEADER_LIMIT = records.LIMIT  # the epochs so far are in it, as in a receipt
 _PARAMETERS = ("W1", "b1", "W2", "b2")
 _LOSSES = ("totals", "picked")
 _BEFORE = "before."

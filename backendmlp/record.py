@@ -22,7 +22,8 @@ from backendmlp.strictjson import JSONError, from_json, show, to_json
 from backendmlp.training import EpochRecord
 
 FORMAT = 1
-LIMIT = 1 << 26  # bytes; a hundred thousand epochs
+LIMIT = 1 << 24  # bytes
+MOST_EPOCHS = 20_000  # of a run that is recorded, each with its 760 bytes at most
 
 _DIGEST = "0123456789abcdef"
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -90,6 +91,16 @@ def versions(libraries: Iterable[str] = ()) -> dict[str, str]:
         except metadata.PackageNotFoundError:  # a library goes by several distributions' names
             continue
     return found
+
+
+def check_epochs(config: Config) -> None:
+    """Refuse at its start a run whose receipt could not be read at its end."""
+    if config.epochs > MOST_EPOCHS:
+        raise InputError(
+            f"epochs is {config.epochs:,}, and a run in a folder has at most {MOST_EPOCHS:,}, for "
+            "the receipt's sake; choose fewer, with larger batches perhaps, or train by MLP.fit "
+            "from Python"
+        )
 
 
 def write(path: StrPath, record: Record) -> None:

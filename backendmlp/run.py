@@ -72,6 +72,7 @@ class Run:
         every: Every | None = None,
         keep_epochs: bool = True,
     ) -> None:
+        records.check_epochs(config)
         self.folder, self.backend, self.config = folder, backend, config
         self.dataset, self.data = dataset, data
         self.every, self.keep_epochs = every or Every(), keep_epochs
@@ -230,8 +231,9 @@ class Run:
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise InputError(
-                f"folder {str(self.folder)!r} has {free:,} bytes of space left, and the run needs "
-                f"about {needed:,}; delete something or choose another --out"
+                f"folder {str(self.folder)!r} has {memory.readable(free)} of space left, and the "
+                f"run needs about {memory.readable(needed)}; delete something or choose another "
+                "--out"
             )
 
 
