@@ -213,7 +213,7 @@ def test_bar_on_a_terminal(tmp_path: Path):
     assert end(process).code == 0
     text = shown.decode()
     assert "epoch 1/2" in text
-    assert re.search(r"epoch 2/2 .*images/s, loss \d\.\d{4}", text)
+    assert re.search(r"epoch 2/2 .*images/s, 0:\d\d left, loss of epoch 1 \d\.\d{4}", text)
 
 
 def test_plot_writes_four_pictures(data: Path, tmp_path: Path):
