@@ -270,6 +270,11 @@ def _open_torch(device: str | None) -> Backend:
         return Backend(
             "torch", xp, torch.device("cpu"), "cpu", packages=("torch",), ran_out=_torch_ran_out
         )
+    if device.partition(":")[0] != "cuda":
+        raise InputError(
+            f"device {device!r} is not for backend 'torch', which computes here on 'cpu' and on "
+            "CUDA GPUs ('cuda', 'cuda:1'); leave --device out, or choose one of these"
+        )
     if not torch.cuda.is_available():
         raise InputError(
             f"device {device!r} needs a CUDA GPU and a CUDA build of PyTorch, and torch finds "

@@ -117,7 +117,7 @@ def test_batch_larger_than_memory(tmp_path: Path):
     write_idx(folder / TEST_LABELS, labels[:5])
     out = tmp_path / "out"
     result = train("--data", folder, "--batch-size", 10**9, "--out", out)
-    assert_refused(result, "batch size (now 1,000,000,000)", "bytes")
+    assert_refused(result, "batch size (now 1,000,000,000)", " GB, and ")
     assert not out.exists()
 
 
