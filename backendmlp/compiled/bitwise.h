@@ -6,6 +6,7 @@
  * powers of two are exact.  Sums of such numbers are exact: their order, and that one thread adds
  * up a part of them, cannot matter.  No product and sum may be contracted into one operation.
  *
+ * A weight of few bits enters its product as it stands; others, and all beside features, are rounded.
  * Where a weight is too large for all this, the step is left to the definition: `fits` says so
  * before anything has been changed.
  */
@@ -24,8 +25,10 @@ struct share {
     double *small, *W2_rounded, *W2_change;
     double *by_unit, *by_class, *by_row, *spare;
     struct watch watch;
-    double *W1_rounded, *W1_tops; /* of features: see round_weights */
-    double bound; /* at least the largest |W1| of these units; of features, in their unit */
+    double *W1_rounded, *W1_tops; /* where W1 is rounded: see round_weights */
+    double bound; /* at least the largest |W1| of these units, in the unit of its feature */
+    int known;    /* whether W1_tops are each unit's largest, and `bound` that of all */
+    int rounding; /* whether W1 enters this step's product rounded */
 };
 
 struct report {
@@ -70,7 +73,7 @@ static uintptr_t lay_out(const struct job *job, int64_t thread, struct share *ow
             .by_class = claim(&cursor, classes, size),
             .by_row = claim(&cursor, rows, size),
             .spare = claim(&cursor, units + classes, size),
-            .W1_rounded = claim(&cursor, job->kind == FEATURES ? job->features * units : 0, size),
+            .W1_rounded = claim(&cursor, job->features * units, size), /* touched where needed */
             .W1_tops = claim(&cursor, units, size),
         };
         if (t == thread)
@@ -189,44 +192,46 @@ INLINE void sums_of_columns(const double *restrict x, int64_t n, int64_t width,
             sums[j] += x[i * width + j];
 }
 
-/* Whether all of `x` are whole numbers; NaN is none. */
+/* Whether all of `x` are whole numbers, as all beyond 2**52 are; NaN is none. */
 INLINE int whole(const double *x, int64_t count)
 {
     int found = 1;
     for (int64_t i = 0; i < count; i++)
-        found &= (x[i] + ROUND) - ROUND == x[i];
+        found &= ((x[i] + ROUND) - ROUND == x[i]) | (fabs(x[i]) >= 0x1p52);
     return found;
 }
 
-/* The largest |W1| of this thread's units; infinity where one is no whole number of grid units.
- * Of features: of W1 times what a feature's one is worth, and each unit's largest in W1_tops. */
-CLONED static double bound_of(const struct share *own)
+/* Finds each unit's largest |W1| times what a feature's one is worth, and the largest of all:
+ * infinity where a weight is no whole number of grid units. */
+CLONED static void look_up_bound(struct share *own)
 {
     const struct job *job = own->job;
     int64_t units = own->units;
+    own->known = 1;
+    own->bound = INFINITY;
     if (!whole(own->W1, job->features * units))
-        return INFINITY;
-    if (job->kind == PIXELS)
-        return top_of(own->W1, job->features * units);
+        return;
     for (int64_t j = 0; j < units; j++)
         own->W1_tops[j] = 0.0;
     for (int64_t f = 0; f < job->features; f++)
         for (int64_t j = 0; j < units; j++)
             own->W1_tops[j] = larger(fabs(own->W1[f * units + j]) * job->unit[f], own->W1_tops[j]);
-    return top_of(own->W1_tops, units);
+    own->bound = top_of(own->W1_tops, units);
 }
 
-/* Whether a step's own numbers stay in range, seen from this thread's biases and weights.
+/* Whether a step's own numbers stay in range, seen from this thread's biases and weights; and
+ * whether W1 must be rounded: it need not where `exact` is reached by none.
  *
- * Where none of these exceeds 2**100, nor features' W1 in their unit, neither does |d2| <= rate / n;
+ * Where none of these exceeds 2**100, nor W1 in its features' unit, neither does |d2| <= rate / n;
  * what comes of them, products of three times 2**60 at most and sums of these, stays far below
  * 2**450, up to where both ways are the same.
  */
 CLONED static int fits(struct share *own)
 {
     const struct job *job = own->job;
-    if (!(own->bound <= job->limit))
-        own->bound = bound_of(own);
+    if (!own->known && !(own->bound <= job->exact))
+        look_up_bound(own);
+    own->rounding = !(own->bound <= job->exact);
     int fit = own->bound <= job->limit;
     fit &= sum_bits(smaller(job->batch, job->count)) - job->input_bits >= FEWEST_BITS;
     fit &= job->probabilities != NULL || fabs(job->rate) <= LARGEST;
@@ -239,7 +244,7 @@ CLONED static int fits(struct share *own)
     return fit;
 }
 
-/* Beside features: W1 in their unit, rounded unit by unit to what their product leaves. */
+/* W1 in its features' unit, rounded unit by unit to what their product leaves. */
 CLONED static const double *round_weights(struct share *own)
 {
     const struct job *job = own->job;
@@ -262,7 +267,7 @@ CLONED static void hidden_values(struct share *own, int64_t start, int64_t n, do
     int64_t units = own->units;
     gemm_float64 *gemm = (gemm_float64 *)job->gemm;
     double forward = job->grid * (1.0 / job->levels);
-    const double *W1 = job->kind == PIXELS ? own->W1 : round_weights(own);
+    const double *W1 = own->rounding ? round_weights(own) : own->W1;
     lap(&own->watch, WEIGHTS);
     int64_t chunk = chunk_rows(job, sizeof(double));
     for (int64_t at = 0; at < n; at += chunk) {
@@ -403,7 +408,7 @@ CLONED static void deltas(struct share *own, const double *d2, int64_t n)
     round_columns(own->delta, n, units, own->by_unit, sum_bits(n) - (int)job->input_bits,
                   own->delta);
     /* What a weight can change by: the sum over the rows of the largest pixel times a delta, and
-     * what rounding to at least 14 bits can add to it.  (Beside features it is looked up.) */
+     * what rounding to at least 14 bits can add to it.  (Where W1 is rounded it is looked up.) */
     own->bound += top * job->levels * (double)n * (1.0 + 0x1p-10) + 1.0;
 }
 
@@ -423,13 +428,13 @@ CLONED static void descend_output(struct share *own, const double *d2, int64_t n
     update(own->b2, own->spare, classes, job->grid);
 }
 
-/* Takes the gradient of `n` features from `first` on off W1; of features W1_tops grow with it. */
+/* Takes the gradient of `n` features from `first` on off W1; where W1 is rounded, W1_tops grow. */
 INLINE void update_W1(struct share *own, const double *restrict gradient, int64_t first, int64_t n)
 {
     int64_t units = own->units;
     const double *restrict unit = own->job->unit;
     double *restrict W1 = own->W1 + first * units, *restrict tops = own->W1_tops;
-    if (own->job->kind == PIXELS) {
+    if (!own->rounding) {
         update(W1, gradient, n * units, 1.0);
         return;
     }
@@ -472,7 +477,8 @@ CLONED static void descend_hidden(struct share *own, int64_t start, int64_t n)
             lap(&own->watch, WEIGHTS);
         }
     }
-    if (job->kind == FEATURES)
+    own->known = own->rounding;
+    if (own->known)
         own->bound = top_of(own->W1_tops, units);
 }
 
@@ -484,6 +490,7 @@ static void bitwise_work(void *context, int64_t thread)
     struct share own;
     lay_out(job, thread, &own, &ignored);
     own.bound = INFINITY;
+    own.known = 0;
     own.W1 = (double *)job->W1 + job->features * own.first;
     own.b1 = (double *)job->b1 + own.first;
     own.W2 = (double *)job->W2 + own.first * job->classes;

@@ -51,9 +51,10 @@ struct job {
     double rate, levels; /* `levels`: the value that stands for 1.0 in an image */
     /* of bitwise numerics */
     int64_t input_bits; /* of the images' whole numbers */
-    double grid, limit, exp_inverse, exp_high, exp_low, exp_lowest, exp_offset;
+    double grid, exact, limit; /* |W1| that needs no rounding, and beyond which no step is made */
+    double exp_inverse, exp_high, exp_low, exp_lowest, exp_offset;
     const double *exp_table;
-    const double *unit; /* (features,): what one of each column is worth, of FEATURES */
+    const double *unit; /* (features,): what one of each column is worth: 1 of PIXELS */
     double *seconds; /* out: for each phase what the first thread spent in it; or NULL */
     int64_t done;    /* out: the images that were visited */
 };

@@ -25,6 +25,7 @@ _FEWEST_UNITS = 12  # of a thread: with fewer, products so narrow are slow
 _SCORED = 256  # images in a pass that learns nothing
 _PAGE = 4096
 _LARGEST = 2.0**100  # of bitwise.h
+_MOST_PATIENCE = 64  # steps of the definition in a row
 _MOST_NUMBERS = 1 << 56  # some of each kind, of 8 bytes: C counts them in 63 bits
 
 
@@ -167,7 +168,8 @@ class CompiledStep:
 class CompiledBitwiseStep(CompiledStep):
     """Bitwise numerics on pixels or settled features; W1 is held in whole units of its grid.
 
-    Where a weight leaves the range in which that is exact, the definition does the step.
+    Where a weight leaves the range in which that is exact, the definition does the step; and where
+    the one after does not fit either, the next 2, 4, 8 ... before compiled ones are tried again.
     """
 
     def __init__(
@@ -179,17 +181,19 @@ class CompiledBitwiseStep(CompiledStep):
         threads: int | None = None,
     ) -> None:
         super().__init__(arithmetic, parameters, rate, images, threads)
+        self._definition: Step | None = None  # holds the parameters while it makes steps
+        self._defined_left, self._patience = 0, 1
         job = self._job
-        job.grid = const.GRID
+        job.grid, job.limit = const.GRID, _LARGEST / const.GRID
         if parameters.unit is None:
             job.input_bits = PIXEL_BITS
+            self._worth = np.ones(job.features)
             # 2**bits in units: the definition's rounding to that many bits is then the identity.
-            job.limit = 2.0 ** product_bits(job.features, beside_pixels=True)[1]
+            job.exact = 2.0 ** product_bits(job.features, beside_pixels=True)[1]
         else:
-            job.kind, job.input_bits = library.FEATURES, FEATURE_BITS
-            job.limit = _LARGEST / const.GRID
-            self._unit = np.array(parameters.unit, np.float64)
-            job.unit = _address(self._unit)
+            job.kind, job.input_bits, job.exact = library.FEATURES, FEATURE_BITS, -1.0
+            self._unit = self._worth = np.array(parameters.unit, np.float64)
+        job.unit = _address(self._worth)
         job.exp_inverse, job.exp_high, job.exp_low, job.exp_lowest, job.exp_offset = (
             const.EXP_INVERSE, const.EXP_HIGH, const.EXP_LOW, const.EXP_LOWEST, const.EXP_OFFSET,
         )  # fmt: skip
@@ -197,6 +201,8 @@ class CompiledBitwiseStep(CompiledStep):
 
     @property
     def parameters(self) -> Parameters:
+        if self._definition is not None:
+            return self._definition.parameters
         p = super().parameters
         return replace(p, W1=p.W1 * const.GRID)
 
@@ -204,20 +210,44 @@ class CompiledBitwiseStep(CompiledStep):
         totals, picked = (np.empty(len(order)) for _ in range(2))
         size = _batch_rows(size, len(order))
         start = 0
-        while start < len(order):
-            rest = slice(start, None)
-            start += self._run(images, labels, order[rest], size, totals[rest], picked[rest])
-            if start < len(order):
-                batch = slice(start, start + size)
-                totals[batch], picked[batch] = self._defined(images, labels, order[batch], size)
-                start += size
+        # Threads that OpenBLAS wakes for the definition would spin beside ours.
+        with self._blas.single_threaded():
+            while start < len(order):
+                visit = self._define if self._defined_left else self._compute
+                rest = slice(start, None)
+                start += visit(images, labels, order[rest], size, totals[rest], picked[rest])
         return totals, picked
 
-    def _defined(self, *batch: Any) -> tuple[Array, Array]:
-        step = Step(self.arithmetic, self.parameters, self.rate)
-        result = step.advance(*batch)
-        self._load(step.parameters)
-        return result
+    def score(self, images: Array, labels: Array) -> Scores:
+        self._take_back()
+        return super().score(images, labels)
+
+    def _compute(self, *batches: Any) -> int:
+        """Compiled steps, up to one that the definition is to make; returns the images visited."""
+        self._take_back()
+        done = self._run(*batches)
+        if done < len(batches[2]):
+            self._patience = 1 if done else min(2 * self._patience, _MOST_PATIENCE)
+            self._defined_left = self._patience
+        return done
+
+    def _define(
+        self, images: Array, labels: Array, order: Array, size: int, totals: Array, picked: Array
+    ) -> int:
+        """As many steps by the definition as were put down for it; returns the images visited."""
+        if self._definition is None:
+            self._definition = Step(self.arithmetic, self.parameters, self.rate)
+        order = order[: self._defined_left * size]
+        found = self._definition.advance(images, labels, order, size)
+        totals[: len(order)], picked[: len(order)] = found
+        self._defined_left -= -(-len(order) // size)
+        return len(order)
+
+    def _take_back(self) -> None:
+        """The parameters where compiled steps find them."""
+        if self._definition is not None:
+            self._load(self._definition.parameters)
+            self._definition = None
 
     def _load(self, parameters: Parameters) -> None:
         super()._load(replace(parameters, W1=parameters.W1 * (1.0 / const.GRID)))
