@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 _POINTERS = ("images", "labels", "order")
-_COUNTS = ("count", "batch", "kind", "features", "hidden", "classes", "threads")
+_COUNTS = ("count", "batch", "kind", "features", "hidden", "classes", "threads", "groups")
 _MEMORY = ("W1", "b1", "W2", "b2", "totals", "picked", "probabilities", "gemm", "workspace")
 _REALS = ("rate", "levels")
 _BITS = ("input_bits",)

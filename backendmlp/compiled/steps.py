@@ -22,6 +22,7 @@ from backendmlp.step import Step
 Array = Any
 
 _FEWEST_UNITS = 12  # of a thread: with fewer, products so narrow are slow
+_FEWEST_ROWS = 64  # of a thread: with fewer, adding up what each found takes as long
 _SCORED = 256  # images in a pass that learns nothing
 _PAGE = 4096
 _LARGEST = 2.0**100  # of bitwise.h
@@ -30,7 +31,11 @@ _MOST_NUMBERS = 1 << 56  # some of each kind, of 8 bytes: C counts them in 63 bi
 
 
 class CompiledStep:
-    """Native numerics, float32 or float64, on images of the kind of ``images``."""
+    """Native numerics, float32 or float64, on images of the kind of ``images``.
+
+    ``division`` says among how many threads the hidden units are divided, and among how many the
+    rows of each of these; without it, units first, and rows where batches are large.
+    """
 
     def __init__(
         self,
@@ -38,7 +43,7 @@ class CompiledStep:
         parameters: Parameters,
         rate: float,
         images: Array,
-        threads: int | None = None,
+        division: tuple[int, int] | None = None,
     ) -> None:
         blas = openblas()
         assert blas is not None
@@ -46,24 +51,25 @@ class CompiledStep:
         features, hidden, classes = parameters.shape
         if min(features, hidden, classes) < 1:
             raise ValueError(f"parameters of the sizes {parameters.shape} make no network")
-        threads = threads or min(blas.threads, max(1, hidden // _FEWEST_UNITS))
+        self._threads, self._division = blas.threads, division
+        groups = division[0] if division else min(blas.threads, max(1, hidden // _FEWEST_UNITS))
         self._job = library.Job(
-            features=features, hidden=hidden, classes=classes, threads=threads, rate=rate,
-            levels=model.levels(images), gemm=blas.address(arithmetic.dtype),
+            features=features, hidden=hidden, classes=classes, threads=groups, groups=groups,
+            rate=rate, levels=model.levels(images), gemm=blas.address(arithmetic.dtype),
             kind=library.PIXELS if images.dtype == np.uint8 else library.OWN,
         )  # fmt: skip
         bitwise = arithmetic.name == "bitwise"
         self._name = "bitwise" if bitwise else f"native_{arithmetic.dtype}"  # of its functions
         self._unit = parameters.unit
         self._kind = images.dtype.newbyteorder("=")
-        self._bounds = [hidden * thread // threads for thread in range(threads + 1)]
+        self._bounds = [hidden * group // groups for group in range(groups + 1)]
         self._workspace = np.empty(0, np.uint8)
         self._load(parameters)
 
     @property
-    def threads(self) -> int:
-        """Among how many threads the hidden units are divided."""
-        return self._job.threads
+    def groups(self) -> int:
+        """Among how many groups of threads the hidden units are divided."""
+        return self._job.groups
 
     def watch(self) -> Array:
         """An array (library.PHASES,) to which the seconds of one thread are added from now on."""
@@ -123,11 +129,18 @@ class CompiledStep:
         job.totals, job.picked = _address(totals), _address(picked)
         job.probabilities = None if probabilities is None else _address(probabilities)
         job.count, job.batch = len(order), _batch_rows(size, len(order))
+        job.threads = job.groups * self._fellows(job.batch)
         self._make_room()
         with self._blas.single_threaded():
             if getattr(library.library(), f"steps_{self._name}")(ctypes.byref(job)):
                 raise MemoryError("no threads could be started for the steps of a training")
         return job.done
+
+    def _fellows(self, batch: int) -> int:
+        """Among how many threads of a group the rows of a batch are divided."""
+        if self._division:
+            return self._division[1]
+        return max(1, min(self._threads // self._job.groups, batch // _FEWEST_ROWS))
 
     def _make_room(self) -> None:
         """A workspace that is large enough and begins with a page."""
@@ -142,7 +155,7 @@ class CompiledStep:
             self._job.workspace = -(-_address(self._workspace) // _PAGE) * _PAGE
 
     def _load(self, parameters: Parameters) -> None:
-        """Take copies of ``parameters``; each thread's part of W1 lies in one piece."""
+        """Take copies of ``parameters``; each group's part of W1 lies in one piece."""
         dtype, job = self.arithmetic.dtype, self._job
         W1, b1, W2, b2 = (np.array(v, dtype, order="C") for v in parameters.as_dict().values())
         shapes = (
@@ -159,7 +172,7 @@ class CompiledStep:
         job.W1, job.b1, job.W2, job.b2 = map(_address, (self.W1, b1, W2, b2))
 
     def _joined(self) -> Array:
-        """W1 (F, H) of the threads' parts."""
+        """W1 (F, H) of the groups' parts."""
         features = self._job.features
         parts = np.split(self.W1, [features * bound for bound in self._bounds[1:-1]])
         return np.concatenate([part.reshape(features, -1) for part in parts], axis=1)
@@ -178,9 +191,9 @@ class CompiledBitwiseStep(CompiledStep):
         parameters: Parameters,
         rate: float,
         images: Array,
-        threads: int | None = None,
+        division: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(arithmetic, parameters, rate, images, threads)
+        super().__init__(arithmetic, parameters, rate, images, division)
         self._definition: Step | None = None  # holds the parameters while it makes steps
         self._defined_left, self._patience = 0, 1
         job = self._job
