@@ -1,4 +1,4 @@
-"""Every module, and a training from its folder to its receipt, with what Windows has not taken away.
+"""Every module and a training with its receipt, without what Windows lacks.
 
     python tests/as_windows.py FOLDER
 

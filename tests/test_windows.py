@@ -16,8 +16,7 @@ def test_a_run_needs_nothing_that_windows_lacks(tmp_path):
     process = subprocess.run(
         [sys.executable, "-X", "warn_default_encoding", script, tmp_path / "run"],
         env={**os.environ, "PYTHONIOENCODING": "cp1252"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         encoding="cp1252",
     )
     assert process.returncode == 0, process.stderr
