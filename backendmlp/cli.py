@@ -17,10 +17,10 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from backendmlp import __version__
 from backendmlp.arithmetic import NUMERICS
 from backendmlp.config import Config
 from backendmlp.errors import InputError
+from backendmlp.version import __version__
 
 _DEFAULTS = Config()
 
@@ -269,6 +269,40 @@ def verify(receipt: Path, **options: Any) -> None:
     from backendmlp.commands import check
 
     sys.exit(check.verify(receipt, **options))
+
+
+@cli.command(short_help="Pictures of one run, or of several in one.")
+@click.argument("runs", type=_PATH, metavar="RUN...", nargs=-1, required=True)
+@click.option(
+    "--out",
+    type=_PATH,
+    metavar="DIR",
+    help="Default: the run's folder; for several runs the current one.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["png", "svg", "pdf"]),
+    default="png",
+    show_default=True,
+    help="Of the pictures.",
+)
+@click.option(
+    "--titles/--no-titles",
+    default=True,
+    show_default=True,
+    help="Without them there is room for a caption of your own.",
+)
+@_data_options
+def plot(runs: Sequence[Path], **options: Any) -> None:
+    """Draw RUN, a run's folder: curves, confusion matrix, hidden units and mistakes.
+
+    Several runs give one picture of their curves: those that differ in the seed alone as their mean
+    with one standard deviation.  --data and --dataset say where the run's data are now.
+    """
+    from backendmlp.commands import plot as command
+
+    command.plot(runs, **options)
 
 
 @cli.command(short_help="What is found here, or what a model or run is.")

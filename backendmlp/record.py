@@ -13,13 +13,13 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib import metadata
 from typing import Any
 
-from backendmlp import __version__
 from backendmlp.config import Config, definition
 from backendmlp.data.origin import Origin
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, read_bounded, write_atomically
 from backendmlp.strictjson import JSONError, from_json, show, to_json
 from backendmlp.training import EpochRecord
+from backendmlp.version import __version__
 
 FORMAT = 1
 LIMIT = 1 << 24  # bytes
