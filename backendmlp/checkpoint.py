@@ -2,9 +2,10 @@
 
 ``checkpoint.safetensors`` holds the tensors ``W1``, ``b1``, ``W2``, ``b2``, ``totals`` and
 ``picked`` of :class:`backendmlp.trainer.State`, within an epoch also ``before.W1`` and so on, and,
-as JSON, the run's configuration, its data and the epochs so far.  (Format 1, which is still read,
-had nothing of before the epoch.)  The random state is the seed and the epoch's number: streams are
-found by counter (see :mod:`backendmlp.random`), so nothing else has to be kept.
+as JSON, the run's configuration, the number of its definition, its data and the epochs so far.
+(Format 1, which is still read, had nothing of before the epoch.)  The random state is the seed and
+the epoch's number: streams are found by counter (see :mod:`backendmlp.random`), so nothing else has
+to be kept.
 """
 
 from __future__ import annotations
