@@ -36,13 +36,13 @@ def settled(backend, start: dict[str, np.ndarray], scale: float = 1.0) -> model.
     return model.settle(BITWISE, scaled)
 
 
-def trace(step, backend, images, labels, batches: list[np.ndarray]) -> list:
-    """The bits of everything a step returns and leaves behind, step by step."""
+def trace(step, backend, images, labels, batches: list[np.ndarray], size=10**9) -> list:
+    """The bits of everything a step returns and leaves behind, call by call."""
     x, y = backend.asarray(images), backend.asarray(labels, "int64")
     found = []
     with np.errstate(all="ignore"):  # learning rates that diverge are part of the test
         for index in batches:
-            returned = step.advance(x, y, backend.asarray(index, "int64"), max(1, len(index)))
+            returned = step.advance(x, y, backend.asarray(index, "int64"), size)
             left = step.parameters.as_dict().values()
             found.append([exact.bits(to_numpy(value)) for value in (*returned, *left)])
     return found
@@ -164,14 +164,55 @@ def test_also_at_784_pixels(steps):
     assert_same_steps(steps, 3, 784, 30, 10, 64, 3.0, 60.0)  # at the limit of 64, and over it
 
 
-@pytest.mark.parametrize(("scale", "defined"), [(1.0, 0), (2.0**23, 4)])
-def test_the_definition_steps_in_exactly_where_a_weight_exceeds_the_limit(steps, scale, defined):
-    """At 784 pixels weights of up to 64 pass; the test's claim to cover both paths rests here."""
+@pytest.mark.parametrize(("scale", "defined"), [(1.0, 0), (2.0**23, 0), (2.0**104, 7)])
+def test_the_definition_steps_in_only_where_a_weight_is_beyond_all_compiled_steps(
+    steps, scale, defined
+):
+    """At 784 pixels weights of up to 64 enter their product unrounded, others rounded."""
     images, labels, start = problem(1, 784, 10, 10, 100)
     step = steps.stepper(BITWISE, settled(NUMPY, start, scale), 0.1, images)
-    with mock.patch.object(step, "_defined", wraps=step._defined) as counted:
-        trace(step, NUMPY, images, labels, [np.arange(20)] * 4)
-    assert counted.call_count == defined
+    with mock.patch.object(step, "_define", wraps=step._define) as counted:
+        assert step.advance(images, labels, np.arange(84), 12)[0].shape == (84,)
+    assert sum(len(call.args[2]) for call in counted.call_args_list) >= 12 * defined
+    assert counted.called == (defined > 0)
+
+
+@pytest.mark.parametrize("rate", [10.0, 1e3, 1e8, 1e20, 1e29, 1e40])
+@pytest.mark.parametrize("hidden", [10, 60])
+def test_trainings_that_go_wild_have_the_same_bits(steps, rate, hidden):
+    """Their steps were nearly all left to the definition, each after a compiled attempt: 25 ms."""
+    images, labels, start = problem(hidden, 784, hidden, 10, 400)
+    orders = np.array_split(np.random.default_rng(0).permutation(400), 3)
+    p = settled(NUMPY, start)
+    with np.errstate(all="ignore"):
+        expected, found = (
+            trace(step, NUMPY, images, labels, [*orders, *orders], 16)
+            for step in (Step(BITWISE, p, rate), steps.stepper(BITWISE, p, rate, images))
+        )
+    assert found == expected
+
+
+def test_a_rate_at_which_weights_outgrow_the_pixels_needs_no_definition(steps):
+    images, labels, start = problem(1, 784, 30, 10, 400)
+    step = steps.stepper(BITWISE, settled(NUMPY, start), 1e3, images)
+    with mock.patch.object(step, "_define", side_effect=AssertionError):
+        step.advance(images, labels, np.arange(400), 16)
+    assert np.abs(step.parameters.W1).max() > 1e3
+
+
+def test_what_never_fits_is_seldom_tried_and_may_fit_again(steps):
+    images, labels, start = problem(1, 20, 10, 5, 1000)
+    start["b2"][0] = 2.0**101
+    step = steps.stepper(BITWISE, settled(NUMPY, start), 0.1, images)
+    with mock.patch.object(step, "_compute", wraps=step._compute) as tried:
+        step.advance(images, labels, np.arange(1000), 10)
+        assert 3 < tried.call_count < 10
+        before = step.parameters
+        both = step, Step(BITWISE, before, 0.1)
+        one, two = (exact.bits(each.score(images, labels).probabilities) for each in both)
+        assert one == two
+        assert all(np.array_equal(getattr(step.parameters, k), v)
+                   for k, v in before.as_dict().items())  # fmt: skip
 
 
 def test_every_backend_takes_the_same_steps(backend):

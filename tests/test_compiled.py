@@ -115,7 +115,7 @@ def test_any_number_of_threads_gives_the_same_bits(compiled, threads):
     expected = after(Step(BITWISE, p, 0.1), images, labels, order, 64)
     with threadpoolctl.threadpool_limits(threads, "blas"):
         step = compiled.stepper(BITWISE, p, 0.1, images)
-        assert step.threads == threads
+        assert step.groups == threads
         found = after(step, images, labels, order, 64)
         assert openblas().threads == threads
     assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
@@ -124,7 +124,7 @@ def test_any_number_of_threads_gives_the_same_bits(compiled, threads):
 def test_few_units_are_not_divided(compiled):
     images, _, p = problem(BITWISE, hidden=15)
     with threadpoolctl.threadpool_limits(4, "blas"):
-        assert compiled.stepper(BITWISE, p, 0.1, images).threads == 1
+        assert compiled.stepper(BITWISE, p, 0.1, images).groups == 1
 
 
 def test_trainings_side_by_side(compiled):

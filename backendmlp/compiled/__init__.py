@@ -3,9 +3,10 @@
 A replacement for :class:`backendmlp.step.Step`, where the library was compiled when the package was
 installed, or came with it, and there is an OpenBLAS: NumPy's own or scipy-openblas64's.  Every
 thread owns some of the hidden units, whose weights then never leave its core's cache, and meets the
-others twice a batch (three times in bitwise numerics).  The products remain OpenBLAS's, called with
-one thread each; in native numerics the order of operations differs from the definition's within
-rounding.
+others twice a batch (three times in bitwise numerics).  Where more cores are left than units to share
+out, the rows of large batches are divided too, for two or three more meetings.  The products remain
+OpenBLAS's, called with one thread each; in native numerics the order of operations differs from the
+definition's within rounding, and from one division to another.
 ``BACKENDMLP_COMPILED=0`` in the environment leaves it out.
 """
 
@@ -37,7 +38,7 @@ def stepper(
 
 def scorer(arithmetic: Arithmetic, parameters: Parameters, images: Array) -> CompiledScorer | None:
     """What scores this kind of images, as often as asked; None where nothing compiled can."""
-    made = _make(arithmetic, parameters, 0.0, images, threads=1) if available() else None
+    made = _make(arithmetic, parameters, 0.0, images, division=(1, 1)) if available() else None
     return None if made is None else CompiledScorer(made)
 
 
@@ -46,10 +47,10 @@ def _make(
     parameters: Parameters,
     rate: float,
     images: Array,
-    threads: int | None = None,
+    division: tuple[int, int] | None = None,
 ) -> CompiledStep | None:
     kind, unit = str(images.dtype.newbyteorder("=")), parameters.unit
-    given = arithmetic, parameters, rate, images, threads
+    given = arithmetic, parameters, rate, images, division
     if arithmetic.name == "native":
         known = kind in ("uint8", arithmetic.dtype) and unit is None
         return CompiledStep(*given) if known else None

@@ -41,8 +41,8 @@ struct job {
     const int64_t *labels; /* (N,) */
     const int64_t *order;  /* (count,): the rows to visit, `batch` of them in a step */
     int64_t count, batch, kind; /* `kind`: of the images, see below */
-    int64_t features, hidden, classes, threads;
-    void *W1; /* for each thread its own units' weights, (features, units) */
+    int64_t features, hidden, classes, threads, groups; /* of threads: see `place` */
+    void *W1; /* for each group its own units' weights, (features, units) */
     void *b1, *W2, *b2;
     void *totals, *picked; /* (count,): softmax totals and picked logits of before each step */
     void *probabilities;   /* (count, classes), or NULL; where they are wanted, nothing is learned */
@@ -51,9 +51,10 @@ struct job {
     double rate, levels; /* `levels`: the value that stands for 1.0 in an image */
     /* of bitwise numerics */
     int64_t input_bits; /* of the images' whole numbers */
-    double grid, limit, exp_inverse, exp_high, exp_low, exp_lowest, exp_offset;
+    double grid, exact, limit; /* |W1| that needs no rounding, and beyond which no step is made */
+    double exp_inverse, exp_high, exp_low, exp_lowest, exp_offset;
     const double *exp_table;
-    const double *unit; /* (features,): what one of each column is worth, of FEATURES */
+    const double *unit; /* (features,): what one of each column is worth: 1 of PIXELS */
     double *seconds; /* out: for each phase what the first thread spent in it; or NULL */
     int64_t done;    /* out: the images that were visited */
 };
@@ -88,10 +89,51 @@ INLINE void lap(struct watch *watch, enum phase phase)
     watch->since = time;
 }
 
-/* Where a thread's share of `count` hidden units or rows begins. */
-INLINE int64_t share_of(const struct job *job, int64_t count, int64_t thread)
+/* Where the share of `part` begins, of `count` things divided among `parts`. */
+INLINE int64_t share_of(int64_t count, int64_t part, int64_t parts)
 {
-    return count * thread / job->threads;
+    return count * part / parts;
+}
+
+/* Where a thread stands: the hidden units are divided among the groups, in each of which a batch's
+ * rows are divided among fellows. */
+struct place {
+    int64_t thread, group, fellow, fellows;
+    int64_t first, units; /* of the group */
+};
+
+INLINE struct place place_of(const struct job *job, int64_t thread)
+{
+    int64_t fellows = job->threads / job->groups, group = thread / fellows;
+    int64_t first = share_of(job->hidden, group, job->groups);
+    return (struct place){
+        .thread = thread, .group = group, .fellow = thread % fellows, .fellows = fellows,
+        .first = first, .units = share_of(job->hidden, group + 1, job->groups) - first,
+    };
+}
+
+/* The thread at `fellow` of the same group. */
+INLINE int64_t fellow_of(const struct place *place, int64_t fellow)
+{
+    return place->group * place->fellows + fellow;
+}
+
+/* Units of the largest group. */
+INLINE int64_t most_units(const struct job *job)
+{
+    return (job->hidden + job->groups - 1) / job->groups;
+}
+
+/* A range of rows, features or units. */
+struct span {
+    int64_t first, count;
+};
+
+/* What of `count` things is this thread's, of those that its group does. */
+INLINE struct span span_of(const struct place *place, int64_t count)
+{
+    int64_t first = share_of(count, place->fellow, place->fellows);
+    return (struct span){first, share_of(count, place->fellow + 1, place->fellows) - first};
 }
 
 INLINE int64_t smaller(int64_t a, int64_t b)

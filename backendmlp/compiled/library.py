@@ -9,11 +9,20 @@ from functools import lru_cache
 from pathlib import Path
 
 _POINTERS = ("images", "labels", "order")
-_COUNTS = ("count", "batch", "kind", "features", "hidden", "classes", "threads")
+_COUNTS = ("count", "batch", "kind", "features", "hidden", "classes", "threads", "groups")
 _MEMORY = ("W1", "b1", "W2", "b2", "totals", "picked", "probabilities", "gemm", "workspace")
 _REALS = ("rate", "levels")
 _BITS = ("input_bits",)
-_BITWISE = ("grid", "limit", "exp_inverse", "exp_high", "exp_low", "exp_lowest", "exp_offset")
+_BITWISE = (
+    "grid",
+    "exact",
+    "limit",
+    "exp_inverse",
+    "exp_high",
+    "exp_low",
+    "exp_lowest",
+    "exp_offset",
+)
 _OUTER = ("exp_table", "unit", "seconds")
 
 OWN, PIXELS, FEATURES = range(3)  # of job.h: kinds of images

@@ -22,14 +22,20 @@ from backendmlp.step import Step
 Array = Any
 
 _FEWEST_UNITS = 12  # of a thread: with fewer, products so narrow are slow
+_FEWEST_ROWS = 64  # of a thread: with fewer, adding up what each found takes as long
 _SCORED = 256  # images in a pass that learns nothing
 _PAGE = 4096
 _LARGEST = 2.0**100  # of bitwise.h
+_MOST_PATIENCE = 64  # steps of the definition in a row
 _MOST_NUMBERS = 1 << 56  # some of each kind, of 8 bytes: C counts them in 63 bits
 
 
 class CompiledStep:
-    """Native numerics, float32 or float64, on images of the kind of ``images``."""
+    """Native numerics, float32 or float64, on images of the kind of ``images``.
+
+    ``division`` says among how many threads the hidden units are divided, and among how many the
+    rows of each of these; without it, units first, and rows where batches are large.
+    """
 
     def __init__(
         self,
@@ -37,7 +43,7 @@ class CompiledStep:
         parameters: Parameters,
         rate: float,
         images: Array,
-        threads: int | None = None,
+        division: tuple[int, int] | None = None,
     ) -> None:
         blas = openblas()
         assert blas is not None
@@ -45,24 +51,25 @@ class CompiledStep:
         features, hidden, classes = parameters.shape
         if min(features, hidden, classes) < 1:
             raise ValueError(f"parameters of the sizes {parameters.shape} make no network")
-        threads = threads or min(blas.threads, max(1, hidden // _FEWEST_UNITS))
+        self._threads, self._division = blas.threads, division
+        groups = division[0] if division else min(blas.threads, max(1, hidden // _FEWEST_UNITS))
         self._job = library.Job(
-            features=features, hidden=hidden, classes=classes, threads=threads, rate=rate,
-            levels=model.levels(images), gemm=blas.address(arithmetic.dtype),
+            features=features, hidden=hidden, classes=classes, threads=groups, groups=groups,
+            rate=rate, levels=model.levels(images), gemm=blas.address(arithmetic.dtype),
             kind=library.PIXELS if images.dtype == np.uint8 else library.OWN,
         )  # fmt: skip
         bitwise = arithmetic.name == "bitwise"
         self._name = "bitwise" if bitwise else f"native_{arithmetic.dtype}"  # of its functions
         self._unit = parameters.unit
         self._kind = images.dtype.newbyteorder("=")
-        self._bounds = [hidden * thread // threads for thread in range(threads + 1)]
+        self._bounds = [hidden * group // groups for group in range(groups + 1)]
         self._workspace = np.empty(0, np.uint8)
         self._load(parameters)
 
     @property
-    def threads(self) -> int:
-        """Among how many threads the hidden units are divided."""
-        return self._job.threads
+    def groups(self) -> int:
+        """Among how many groups of threads the hidden units are divided."""
+        return self._job.groups
 
     def watch(self) -> Array:
         """An array (library.PHASES,) to which the seconds of one thread are added from now on."""
@@ -122,11 +129,18 @@ class CompiledStep:
         job.totals, job.picked = _address(totals), _address(picked)
         job.probabilities = None if probabilities is None else _address(probabilities)
         job.count, job.batch = len(order), _batch_rows(size, len(order))
+        job.threads = job.groups * self._fellows(job.batch)
         self._make_room()
         with self._blas.single_threaded():
             if getattr(library.library(), f"steps_{self._name}")(ctypes.byref(job)):
                 raise MemoryError("no threads could be started for the steps of a training")
         return job.done
+
+    def _fellows(self, batch: int) -> int:
+        """Among how many threads of a group the rows of a batch are divided."""
+        if self._division:
+            return self._division[1]
+        return max(1, min(self._threads // self._job.groups, batch // _FEWEST_ROWS))
 
     def _make_room(self) -> None:
         """A workspace that is large enough and begins with a page."""
@@ -141,7 +155,7 @@ class CompiledStep:
             self._job.workspace = -(-_address(self._workspace) // _PAGE) * _PAGE
 
     def _load(self, parameters: Parameters) -> None:
-        """Take copies of ``parameters``; each thread's part of W1 lies in one piece."""
+        """Take copies of ``parameters``; each group's part of W1 lies in one piece."""
         dtype, job = self.arithmetic.dtype, self._job
         W1, b1, W2, b2 = (np.array(v, dtype, order="C") for v in parameters.as_dict().values())
         shapes = (
@@ -158,7 +172,7 @@ class CompiledStep:
         job.W1, job.b1, job.W2, job.b2 = map(_address, (self.W1, b1, W2, b2))
 
     def _joined(self) -> Array:
-        """W1 (F, H) of the threads' parts."""
+        """W1 (F, H) of the groups' parts."""
         features = self._job.features
         parts = np.split(self.W1, [features * bound for bound in self._bounds[1:-1]])
         return np.concatenate([part.reshape(features, -1) for part in parts], axis=1)
@@ -167,7 +181,8 @@ class CompiledStep:
 class CompiledBitwiseStep(CompiledStep):
     """Bitwise numerics on pixels or settled features; W1 is held in whole units of its grid.
 
-    Where a weight leaves the range in which that is exact, the definition does the step.
+    Where a weight leaves the range in which that is exact, the definition does the step; and where
+    the one after does not fit either, the next 2, 4, 8 ... before compiled ones are tried again.
     """
 
     def __init__(
@@ -176,20 +191,22 @@ class CompiledBitwiseStep(CompiledStep):
         parameters: Parameters,
         rate: float,
         images: Array,
-        threads: int | None = None,
+        division: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(arithmetic, parameters, rate, images, threads)
+        super().__init__(arithmetic, parameters, rate, images, division)
+        self._definition: Step | None = None  # holds the parameters while it makes steps
+        self._defined_left, self._patience = 0, 1
         job = self._job
-        job.grid = const.GRID
+        job.grid, job.limit = const.GRID, _LARGEST / const.GRID
         if parameters.unit is None:
             job.input_bits = PIXEL_BITS
+            self._worth = np.ones(job.features)
             # 2**bits in units: the definition's rounding to that many bits is then the identity.
-            job.limit = 2.0 ** product_bits(job.features, beside_pixels=True)[1]
+            job.exact = 2.0 ** product_bits(job.features, beside_pixels=True)[1]
         else:
-            job.kind, job.input_bits = library.FEATURES, FEATURE_BITS
-            job.limit = _LARGEST / const.GRID
-            self._unit = np.array(parameters.unit, np.float64)
-            job.unit = _address(self._unit)
+            job.kind, job.input_bits, job.exact = library.FEATURES, FEATURE_BITS, -1.0
+            self._unit = self._worth = np.array(parameters.unit, np.float64)
+        job.unit = _address(self._worth)
         job.exp_inverse, job.exp_high, job.exp_low, job.exp_lowest, job.exp_offset = (
             const.EXP_INVERSE, const.EXP_HIGH, const.EXP_LOW, const.EXP_LOWEST, const.EXP_OFFSET,
         )  # fmt: skip
@@ -197,6 +214,8 @@ class CompiledBitwiseStep(CompiledStep):
 
     @property
     def parameters(self) -> Parameters:
+        if self._definition is not None:
+            return self._definition.parameters
         p = super().parameters
         return replace(p, W1=p.W1 * const.GRID)
 
@@ -204,20 +223,44 @@ class CompiledBitwiseStep(CompiledStep):
         totals, picked = (np.empty(len(order)) for _ in range(2))
         size = _batch_rows(size, len(order))
         start = 0
-        while start < len(order):
-            rest = slice(start, None)
-            start += self._run(images, labels, order[rest], size, totals[rest], picked[rest])
-            if start < len(order):
-                batch = slice(start, start + size)
-                totals[batch], picked[batch] = self._defined(images, labels, order[batch], size)
-                start += size
+        # Threads that OpenBLAS wakes for the definition would spin beside ours.
+        with self._blas.single_threaded():
+            while start < len(order):
+                visit = self._define if self._defined_left else self._compute
+                rest = slice(start, None)
+                start += visit(images, labels, order[rest], size, totals[rest], picked[rest])
         return totals, picked
 
-    def _defined(self, *batch: Any) -> tuple[Array, Array]:
-        step = Step(self.arithmetic, self.parameters, self.rate)
-        result = step.advance(*batch)
-        self._load(step.parameters)
-        return result
+    def score(self, images: Array, labels: Array) -> Scores:
+        self._take_back()
+        return super().score(images, labels)
+
+    def _compute(self, *batches: Any) -> int:
+        """Compiled steps, up to one that the definition is to make; returns the images visited."""
+        self._take_back()
+        done = self._run(*batches)
+        if done < len(batches[2]):
+            self._patience = 1 if done else min(2 * self._patience, _MOST_PATIENCE)
+            self._defined_left = self._patience
+        return done
+
+    def _define(
+        self, images: Array, labels: Array, order: Array, size: int, totals: Array, picked: Array
+    ) -> int:
+        """As many steps by the definition as were put down for it; returns the images visited."""
+        if self._definition is None:
+            self._definition = Step(self.arithmetic, self.parameters, self.rate)
+        order = order[: self._defined_left * size]
+        found = self._definition.advance(images, labels, order, size)
+        totals[: len(order)], picked[: len(order)] = found
+        self._defined_left -= -(-len(order) // size)
+        return len(order)
+
+    def _take_back(self) -> None:
+        """The parameters where compiled steps find them."""
+        if self._definition is not None:
+            self._load(self._definition.parameters)
+            self._definition = None
 
     def _load(self, parameters: Parameters) -> None:
         super()._load(replace(parameters, W1=parameters.W1 * (1.0 / const.GRID)))
