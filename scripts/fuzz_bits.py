@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import inspect
 import json
 import math
 import os
@@ -79,9 +78,8 @@ def chosen(case: Case, backend: Backend, arithmetic: Any, p: Any, rate: float, x
     """What a user gets; or divided among more threads than a user gets for so small a network."""
     if case["division"] and backend.in_memory and compiled.available():
         groups, fellows = min(case["division"][0], p.shape[1]), case["division"][1]
-        known = "division" in inspect.signature(compiled._make).parameters
-        given = {"division": (groups, fellows)} if known else {"threads": groups}
-        return compiled._make(arithmetic, p, rate, x, **given) or Step(arithmetic, p, rate)
+        found = compiled._make(arithmetic, p, rate, x, division=(groups, fellows))
+        return found or Step(arithmetic, p, rate)
     return choose.stepper(backend, arithmetic, p, rate, x)
 
 

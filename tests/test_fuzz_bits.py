@@ -51,8 +51,8 @@ def test_drawn_cases(first):
 
 def test_drawn_cases_on_other_libraries():
     for seed in range(DRAWN, DRAWN + 15):
-        case = fuzz.draw(seed)
-        assert [one for one in fuzz.disagreements(case) if not one.flushed] == [], json.dumps(case)
+        case = on(fuzz.draw(seed), "definition", "compiled", "torch", "strict")  # JAX is slow
+        assert fuzz.disagreements(case) == [], json.dumps(case)
 
 
 def test_a_case_is_the_same_from_its_number_and_from_json():
