@@ -71,7 +71,8 @@ def system(name: str, release: str, folder: Path) -> Path:
         "APT::Sandbox::User": "", "Debug::NoLocking": "1",
     }  # fmt: skip
     get = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in settings.items())]
-    subprocess.run([*get, "update"], check=True)
+    if subprocess.run([*get, "update"]).returncode:
+        sys.exit(f"Debian {release} cannot be had for {name} now; choose another --release")
     subprocess.run(
         [*get, "--download-only", "--yes", "install", "python3-numpy"],
         stdout=subprocess.DEVNULL,

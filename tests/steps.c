@@ -66,18 +66,17 @@ static uint64_t hash(uint64_t before, const double *values, int64_t count)
     return before;
 }
 
-/* W1 of feature `f` and hidden unit `j`: each thread has its own units' in one piece. */
-static double *weight(int64_t threads, int64_t f, int64_t j)
+/* W1 of feature `f` and hidden unit `j`: each group has its own units' in one piece. */
+static double *weight(int64_t groups, int64_t f, int64_t j)
 {
-    struct job job = {.threads = threads};
-    int64_t thread = 0;
-    while (share_of(&job, UNITS, thread + 1) <= j)
-        thread++;
-    int64_t first = share_of(&job, UNITS, thread), next = share_of(&job, UNITS, thread + 1);
-    return &W1[WIDTH * first + f * (next - first) + j - first];
+    struct job job = {.threads = groups, .groups = groups, .hidden = UNITS};
+    struct place place = place_of(&job, 0);
+    while (place.first + place.units <= j)
+        place = place_of(&job, place.thread + 1);
+    return &W1[WIDTH * place.first + f * place.units + j - place.first];
 }
 
-static void prepare(int64_t threads)
+static void prepare(enum kind kind, int64_t groups)
 {
     state = 1;
     for (int64_t i = 0; i < IMAGES * WIDTH; i++) {
@@ -88,11 +87,13 @@ static void prepare(int64_t threads)
         labels[i] = draw(CLASSES);
         order[i] = (7 * i + 3) % IMAGES;
     }
-    for (int64_t i = 0; i < WIDTH; i++)
-        unit[i] = ldexp(1.0, -17 - (int)draw(3));
+    for (int64_t i = 0; i < WIDTH; i++) {
+        int finer = (int)draw(3);
+        unit[i] = kind == PIXELS ? 1.0 : ldexp(1.0, -17 - finer);
+    }
     for (int64_t j = 0; j < UNITS; j++) /* in units of the grid */
         for (int64_t f = 0; f < WIDTH; f++)
-            *weight(threads, f, j) = (double)(draw(1 << 26) - (1 << 25));
+            *weight(groups, f, j) = (double)(draw(1 << 26) - (1 << 25));
     for (int64_t i = 0; i < UNITS * CLASSES; i++)
         W2[i] = ldexp((double)(draw(1 << 28) - (1 << 27)), -29);
     memset(b1, 0, sizeof b1);
@@ -105,18 +106,19 @@ static void prepare(int64_t threads)
 static int64_t (*workspace)(const struct job *);
 static int (*steps)(struct job *);
 
-/* An epoch among `threads` threads; the hash of the parameters and results of it, 0 on failure. */
-static uint64_t epoch(enum kind kind, int64_t threads)
+/* An epoch of `threads` threads in `groups`: the hash of what comes of it, 0 where it fails. */
+static uint64_t epoch(enum kind kind, int64_t threads, int64_t groups)
 {
-    prepare(threads);
+    prepare(kind, groups);
     struct job job = {
         .images = kind == PIXELS ? (void *)pixels : (void *)settled,
         .labels = labels, .order = order, .count = IMAGES, .batch = BATCH, .kind = kind,
         .features = WIDTH, .hidden = UNITS, .classes = CLASSES, .threads = threads,
-        .W1 = W1, .b1 = b1, .W2 = W2, .b2 = b2, .totals = totals, .picked = picked,
+        .groups = groups, .W1 = W1, .b1 = b1, .W2 = W2, .b2 = b2,
+        .totals = totals, .picked = picked,
         .gemm = (void *)gemm, .rate = 0.125, .levels = kind == PIXELS ? 255.0 : 1.0,
         .input_bits = kind == PIXELS ? 8 : 20, .grid = 0x1p-29,
-        .limit = kind == PIXELS ? 0x1p36 : 0x1p129, .unit = unit,
+        .exact = kind == PIXELS ? 0x1p36 : -1.0, .limit = 0x1p129, .unit = unit,
         .exp_inverse = 0x1.71547652b82fep6, .exp_high = 0x1.62e42fefap-7,
         .exp_low = 0x1.cf79abc9e3b3ap-46, .exp_lowest = -44.0,
         .exp_offset = STEPS_PER_OCTAVE * OCTAVES, .exp_table = table,
@@ -130,7 +132,7 @@ static uint64_t epoch(enum kind kind, int64_t threads)
     uint64_t found = hash(14695981039346656037u, b1, UNITS);
     for (int64_t j = 0; j < UNITS; j++)
         for (int64_t f = 0; f < WIDTH; f++)
-            found = hash(found, weight(threads, f, j), 1);
+            found = hash(found, weight(groups, f, j), 1);
     found = hash(hash(found, W2, UNITS * CLASSES), b2, CLASSES);
     return hash(hash(found, totals, IMAGES), picked, IMAGES);
 }
@@ -145,8 +147,11 @@ int main(int count, char **arguments)
     steps = FIND(library, "steps_bitwise");
     if (bytes() != sizeof(struct job))
         return fprintf(stderr, "the library is of another version\n"), 2;
-    for (int threads = 1; threads <= 3; threads++)
-        printf("%d %016llx %016llx\n", threads, (unsigned long long)epoch(PIXELS, threads),
-               (unsigned long long)epoch(FEATURES, threads));
+    for (int threads = 1; threads <= 4; threads++)
+        for (int groups = 1; groups <= threads; groups++)
+            if (threads % groups == 0)
+                printf("%d/%d %016llx %016llx\n", threads, groups,
+                       (unsigned long long)epoch(PIXELS, threads, groups),
+                       (unsigned long long)epoch(FEATURES, threads, groups));
     return 0;
 }

@@ -34,7 +34,7 @@ def digests(folder, library, *wine, **environment):
             check=True,
         )
     found = [line.split() for line in printed.read_text().splitlines()]
-    assert [line[0] for line in found] == ["1", "2", "3"]  # threads
+    assert [line[0] for line in found] == ["1/1", "2/1", "2/2", "3/1", "3/3", "4/1", "4/2", "4/4"]
     return found
 
 
