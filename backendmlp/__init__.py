@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from backendmlp.errors import DataWarning, InputError
+from backendmlp.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from backendmlp.backend import Backend, select
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from backendmlp.digests import digest
     from backendmlp.evaluation import Evaluation
     from backendmlp.mlp import MLP
+    from backendmlp.plots import figures
     from backendmlp.run import Run
     from backendmlp.runs import resume_run, train_run
     from backendmlp.training import EpochRecord
     from backendmlp.verification import Verdict, verify
 
-__version__ = "0.1.0"
 
 # Loaded on first use: importing the package must cost little more than importing NumPy.
 _HOMES = {
@@ -37,6 +38,7 @@ _HOMES = {
     "Run": "run",
     "Verdict": "verification",
     "digest": "digests",
+    "figures": "plots",
     "load_file": "data",
     "load_folder": "data",
     "load_named": "data",
@@ -59,6 +61,7 @@ __all__ = [
     "Run",
     "Verdict",
     "digest",
+    "figures",
     "load_file",
     "load_folder",
     "load_named",

@@ -8,12 +8,13 @@ its namespace from its arguments with :func:`namespace`.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +43,7 @@ class Backend:
     within ``scope()``, without which CuPy makes arrays on another device; ``ran_out`` tells whether
     an exception means that memory ran out.  A device with memory of its own has ``put``, which
     fills an array there with a host array of its shape and dtype.  ``altered`` names a setting that
-    makes the library compute float64 otherwise than IEEE 754 says.
+    makes the library compute float64 otherwise than IEEE 754 says, ``remedy`` what may help then.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Backend:
     )
     put: Callable[[Array, np.ndarray], None] | None = field(default=None, repr=False)
     altered: str | None = None
+    remedy: str = "unset CUBLAS_EMULATE_DOUBLE_PRECISION and CUPY_ACCELERATORS if they are set"
 
     def asarray(self, x: Array, dtype: str | None = None) -> Array:
         """The door in: ``x`` on this backend's device, copied only where it must be."""
@@ -268,6 +270,11 @@ def _open_torch(device: str | None) -> Backend:
         return Backend(
             "torch", xp, torch.device("cpu"), "cpu", packages=("torch",), ran_out=_torch_ran_out
         )
+    if device.partition(":")[0] != "cuda":
+        raise InputError(
+            f"device {device!r} is not for backend 'torch', which computes here on 'cpu' and on "
+            "CUDA GPUs ('cuda', 'cuda:1'); leave --device out, or choose one of these"
+        )
     if not torch.cuda.is_available():
         raise InputError(
             f"device {device!r} needs a CUDA GPU and a CUDA build of PyTorch, and torch finds "
@@ -291,6 +298,7 @@ def _open_torch(device: str | None) -> Backend:
 
 
 def _open_jax(device: str | None) -> Backend:
+    _keep_maxima_of_jax()
     jax = _import("jax", "install it with: pip install 'backendmlp[jax]'")
     if device not in (None, "cpu"):
         raise InputError(
@@ -304,7 +312,21 @@ def _open_jax(device: str | None) -> Backend:
         "cpu",
         packages=("jax", "jaxlib"),
         scope=lambda: jax.enable_x64(True),  # else it turns float64 into float32
+        remedy=f"start Python with XLA_FLAGS={_MAXIMA}",
     )
+
+
+# XLA of jaxlib 0.10 takes maxima of large arrays by a library that passes over NaN.
+_MAXIMA = "--xla_cpu_experimental_ynn_fusion_type="
+
+
+def _keep_maxima_of_jax() -> None:
+    """Have XLA take maxima itself; it reads its flags when it is first used."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    with suppress(importlib.metadata.PackageNotFoundError):
+        # Elsewhere the flag may be unknown, and XLA ends the process over a flag it does not know.
+        if _MAXIMA not in flags and importlib.metadata.version("jaxlib").startswith("0.10."):
+            os.environ["XLA_FLAGS"] = f"{flags} {_MAXIMA}".strip()
 
 
 def _open_strict(device: str | None) -> Backend:

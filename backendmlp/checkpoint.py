@@ -27,7 +27,7 @@ from backendmlp.training import EpochRecord
 FORMAT = 2
 _KEY = "backendmlp-checkpoint"
 _FILE_LIMIT = 1 << 32
-_HEADER_LIMIT = 1 << 26  # the epochs so far are in it: room for some 50,000
+_HEADER_LIMIT = records.LIMIT  # the epochs so far are in it, as in a receipt
 _PARAMETERS = ("W1", "b1", "W2", "b2")
 _LOSSES = ("totals", "picked")
 _BEFORE = "before."
@@ -41,6 +41,7 @@ class Checkpoint:
     data: Data
     state: State
     epochs: list[EpochRecord]
+    definition: int = 1
 
 
 def save(path: StrPath, checkpoint: Checkpoint) -> None:
@@ -50,6 +51,7 @@ def save(path: StrPath, checkpoint: Checkpoint) -> None:
     tensors |= {_BEFORE + name: value for name, value in (state.before or {}).items()}
     metadata = {
         "format": FORMAT,
+        "definition": checkpoint.definition,
         "config": checkpoint.config.as_dict(),
         "data": checkpoint.data.as_dict(),
         "random": {"generator": "Philox", "seed": checkpoint.config.seed, "epoch": state.epoch},
@@ -86,6 +88,7 @@ def _parse(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Checkpoi
         config = records.parse_config(dict(metadata["config"]))
         data = records.parse_data(dict(metadata["data"]))
         epochs = records.parse_epochs(list(metadata["epochs"]))
+        definition = records.parse_definition(metadata)
         epoch, position = metadata["random"]["epoch"], metadata["position"]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"is damaged ({error!s:.200}); use an undamaged file") from error
@@ -100,7 +103,7 @@ def _parse(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Checkpoi
         for prefix in ("", _BEFORE)
     )
     state = State(epoch, position, parameters, tensors["totals"], tensors["picked"], before or None)
-    return Checkpoint(config, data, state, epochs)
+    return Checkpoint(config, data, state, epochs, definition)
 
 
 def _check_tensors(

@@ -6,21 +6,58 @@ Everything slow to import is imported in the command that needs it, so that help
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
-from backendmlp import __version__
 from backendmlp.arithmetic import NUMERICS
 from backendmlp.config import Config
 from backendmlp.errors import InputError
+from backendmlp.version import __version__
 
 _DEFAULTS = Config()
+
+# What other programs call our options, where the spelling alone does not lead to them.
+_SYNONYMS = {
+    "--learning-rate": "--lr",
+    "--rate": "--lr",
+    "--eta": "--lr",
+    "--batch": "--batch-size",
+    "--batchsize": "--batch-size",
+    "--bs": "--batch-size",
+    "--minibatch": "--batch-size",
+    "--hidden-units": "--hidden",
+    "--hidden-size": "--hidden",
+    "--units": "--hidden",
+    "--epoch": "--epochs",
+    "--iterations": "--epochs",
+    "--max-iter": "--epochs",
+    "--output": "--out",
+    "--out-dir": "--out",
+    "--output-dir": "--out",
+    "--outdir": "--out",
+    "--save": "--out",
+    "--folder": "--out",
+    "--random-seed": "--seed",
+    "--random-state": "--seed",
+    "--precision": "--dtype",
+    "--gpu": "--device",
+    "--cuda": "--device",
+    "--data-dir": "--data",
+    "--input": "--data",
+    "--continue": "--resume",
+    "--plots": "--plot",
+    "--silent": "--quiet",
+    "--json": "--format",
+    "--csv": "--format",
+}
 
 
 class _Path(click.ParamType):
@@ -182,8 +219,19 @@ def train(context: click.Context, **options: Any) -> None:
 @click.argument("model", type=_PATH)
 @_backend_options
 @_data_options
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json holds what text shows, written to read back exactly.",
+)
 def evaluate(model: Path, **options: Any) -> None:
-    """Loss and accuracy of MODEL, a file or the folder of a run, on a data set's test images."""
+    """Loss and accuracy of MODEL, a file or the folder of a run, on a data set's test images.
+
+    Without --data or --dataset, on those of the data that it was trained on.
+    """
     from backendmlp.commands import use
 
     use.evaluate(model, **options)
@@ -223,18 +271,59 @@ def verify(receipt: Path, **options: Any) -> None:
     sys.exit(check.verify(receipt, **options))
 
 
-@cli.command(short_help="Backends, devices, BLAS and versions found here.")
-def info() -> None:
-    """The backends, devices, BLAS libraries and versions found here."""
+@cli.command(short_help="Pictures of one run, or of several in one.")
+@click.argument("runs", type=_PATH, metavar="RUN...", nargs=-1, required=True)
+@click.option(
+    "--out",
+    type=_PATH,
+    metavar="DIR",
+    help="Default: the run's folder; for several runs the current one.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["png", "svg", "pdf"]),
+    default="png",
+    show_default=True,
+    help="Of the pictures.",
+)
+@click.option(
+    "--titles/--no-titles",
+    default=True,
+    show_default=True,
+    help="Without them there is room for a caption of your own.",
+)
+@_data_options
+def plot(runs: Sequence[Path], **options: Any) -> None:
+    """Draw RUN, a run's folder: curves, confusion matrix, hidden units and mistakes.
+
+    Several runs give one picture of their curves: those that differ in the seed alone as their mean
+    with one standard deviation.  --data and --dataset say where the run's data are now.
+    """
+    from backendmlp.commands import plot as command
+
+    command.plot(runs, **options)
+
+
+@cli.command(short_help="What is found here, or what a model or run is.")
+@click.argument("path", type=_PATH, required=False, metavar="[MODEL|RUN.JSON|DIR]")
+def info(path: Path | None) -> None:
+    """The digest, configuration and data of a model, a receipt or a run's folder.
+
+    Without an argument, the backends, devices, BLAS libraries and versions found here.
+    """
     from backendmlp.commands import check
 
-    check.info()
+    check.info() if path is None else check.describe(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 2 after a user's mistake, told in one sentence on stderr."""
+    _print_in_any_encoding()
     try:
-        code = cli.main(arguments, prog_name="backendmlp", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = cli.main(arguments, prog_name="backendmlp", standalone_mode=False)
         sys.stdout.flush()  # here, where a full disk behind it can still be told
         sys.exit(code)
     except InputError as error:
@@ -245,10 +334,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.NoSuchOption as error:
+        other = _SYNONYMS.get(error.option_name.replace("_", "-"))
+        if other is None or not _takes(error.ctx, other):
+            _fail(error.format_message())
+        _fail(f"No such option {error.option_name!r}. Did you mean {other}?")
     except click.ClickException as error:
         _fail(error.format_message())
     except (click.Abort, KeyboardInterrupt):
         sys.exit(128 + signal.SIGINT)
+
+
+def _takes(context: click.Context | None, option: str) -> bool:
+    """Whether the command that was called has ``option``."""
+    return context is not None and any(option in entry.opts for entry in context.command.params)
+
+
+def _print_in_any_encoding() -> None:
+    """Escape what a terminal's encoding lacks in paths and class names, as stderr always does."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning in one line, without the place in the source that Python would show."""
+    with contextlib.suppress(OSError):
+        click.echo(f"Warning: {message}", err=True)
 
 
 def _fail(message: str) -> NoReturn:

@@ -15,6 +15,10 @@ from backendmlp.model import Forward, Parameters
 
 Array = Any
 
+# JAX on a CPU takes smaller numbers, the subnormal ones, for zero, so they are zero everywhere;
+# this one too, to which a smaller one may have been rounded.  A step needs no such care: it rounds
+# softmax to a grid first, which is never finer than 2**-450 less 51 bits.
+_SMALLEST = 2.0**-1022
 _ROWS = 1000  # rows in one pass: bounds the memory, and in bitwise numerics cannot change a bit
 
 
@@ -42,7 +46,7 @@ class Scores:
 def probabilities(arithmetic: Arithmetic, p: Parameters, images: Array) -> Array:
     """Softmax probabilities, (N, C), of ``images`` (N, F)."""
     xp = namespace(images)
-    return xp.concat([model.probabilities(f) for _, f in _passes(arithmetic, p, images)])
+    return xp.concat([_shares(f) for _, f in _passes(arithmetic, p, images)])
 
 
 def classes(probabilities: Array) -> Array:
@@ -62,7 +66,7 @@ def score(arithmetic: Arithmetic, p: Parameters, images: Array, labels: Array) -
     for rows, f in _passes(arithmetic, p, images):
         totals.append(f.totals)
         own.append(model.picked(f, labels[rows]))
-        shares.append(model.probabilities(f))
+        shares.append(_shares(f))
     return Scores(xp.concat(totals), xp.concat(own), xp.concat(shares))
 
 
@@ -83,6 +87,12 @@ def evaluate_and_fetch(
     measures = _measures(arithmetic, scores, labels)
     fetched = fetch({**measures, "probabilities": scores.probabilities})
     return _evaluation(fetched, labels), fetched["probabilities"]
+
+
+def _shares(f: Forward) -> Array:
+    """Softmax, with zero for what is not above the smallest normal number."""
+    shares = model.probabilities(f)
+    return namespace(shares).where(shares <= _SMALLEST, 0.0, shares)
 
 
 def _measures(arithmetic: Arithmetic, scores: Scores, labels: Array) -> dict[str, Array]:

@@ -43,15 +43,45 @@ def check(backend: Backend, config: Config, shape: Shape, images: int, tests: in
 
 
 @contextmanager
-def explained(backend: Backend, config: Config, shape: Shape, images: int) -> Iterator[None]:
-    """Turn running out of memory into an :class:`InputError` with the sizes and what helps."""
+def explained(
+    backend: Backend, config: Config, shape: Shape | None = None, images: int = 0
+) -> Iterator[None]:
+    """Turn running out of memory into an :class:`InputError` with the sizes and what helps.
+
+    Without a ``shape``, which is not known before the data are, it says nothing of the need.
+    """
     try:
         yield
     except Exception as error:
         if not backend.ran_out(error):
             raise
-        needed = estimate(config, shape, images, images, data=not backend.in_memory)
+        needed = None
+        if shape is not None:
+            needed = estimate(config, shape, images, images, data=not backend.in_memory)
         raise InputError(_sentence(backend, config, needed, _free(backend))) from error
+
+
+@contextmanager
+def explained_use(backend: Backend) -> Iterator[None]:
+    """:func:`explained` for a network that is shown images and not trained."""
+    try:
+        yield
+    except Exception as error:
+        if not backend.ran_out(error):
+            raise
+        raise InputError(
+            f"device {backend.label} has too little memory for so many images at once"
+            f"{_there(_free(backend))}; give fewer at a time{_other(backend)}"
+        ) from error
+
+
+def readable(size: int) -> str:
+    """``size`` bytes in words, as in 1.5 GB."""
+    for unit, one in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= one:
+            value = size / one
+            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+    return f"{size} bytes"
 
 
 def _free(backend: Backend) -> int | None:
@@ -85,11 +115,20 @@ def _fields(path: str) -> dict[str, int]:
     return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
 
 
-def _sentence(backend: Backend, config: Config, needed: int, free: int | None) -> str:
-    there = "" if free is None else f", and {free:,} are free"
-    other = "" if backend.name == "numpy" else ", or --backend numpy"
+def _sentence(backend: Backend, config: Config, needed: int | None, free: int | None) -> str:
+    run = " for the training"
+    if needed is not None:
+        run = f": the run needs about {readable(needed)}"
     return (
-        f"device {backend.label} has too little memory: the run needs about {needed:,} bytes"
-        f"{there}; choose a smaller batch size (now {config.batch_size:,}), fewer hidden "
-        f"units (now {config.hidden:,}){other}"
+        f"device {backend.label} has too little memory{run}{_there(free)}; choose a smaller batch "
+        f"size (now {config.batch_size:,}), fewer hidden units (now {config.hidden:,})"
+        f"{_other(backend)}"
     )
+
+
+def _there(free: int | None) -> str:
+    return "" if free is None else f", and {readable(free)} are free"
+
+
+def _other(backend: Backend) -> str:
+    return "" if backend.name == "numpy" else ", or --backend numpy"

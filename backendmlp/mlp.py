@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from backendmlp import backend as backends
-from backendmlp import evaluation, inputs, mistakes, model
+from backendmlp import evaluation, inputs, memory, mistakes, model
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config, definition
 from backendmlp.errors import InputError
@@ -103,7 +103,7 @@ class MLP:
         else's run is repeated exactly.
         """
         arithmetic, at = self.config.arithmetic(), self._backend_for(images)
-        with at.scope():
+        with at.scope(), memory.explained(at, self.config):
             x = inputs.images(at, images, arithmetic.dtype)
             names = inputs.class_names(class_names, labels)
             y = inputs.labels(at, labels, x.shape[0], len(names) or None, names)
@@ -281,7 +281,7 @@ class MLP:
         """What ``work`` makes of the images where they lie, in the images' own library."""
         self._fitted()
         at = self._backend_for(images)
-        with at.scope():
+        with at.scope(), memory.explained_use(at):
             scorer = self._scorer_on(at)
             features = self.parameters["W1"].shape[0]
             x = inputs.images(at, images, scorer.arithmetic.dtype, features)

@@ -1,23 +1,34 @@
-"""A training as four pictures for a report; what each shows is in :mod:`backendmlp.figures`."""
+"""Trainings as pictures for a report: what each shows is in :mod:`backendmlp.drawing`."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
-import math
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from backendmlp.data import Dataset
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, writable_folder, write_atomically
+from backendmlp.findings import read_network, read_record, require_same, try_network
+from backendmlp.record import Data, Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from backendmlp.training import EpochRecord
+
+Array = Any
+
+FORMATS = ("png", "svg", "pdf")
+
+_CHANCE = ("seed", "epochs")  # of a configuration: runs that differ in these alone are averaged
+_MAX_GROUPS = 7  # colours that can be told apart
 _STYLE = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, hence the same picture everywhere
     "font.size": 9,
@@ -34,88 +45,170 @@ _STYLE = {
     "figure.constrained_layout.w_pad": 0.08,
     "figure.constrained_layout.h_pad": 0.08,
     "text.parse_math": False,  # a class may be called "$5"
+    "svg.hashsalt": "backendmlp",  # names inside the file that are the same each time
+}
+_METADATA: dict[str, dict[str, None]] = {
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
 }
 
 
-def save_plots(
-    folder: StrPath,
-    history: Sequence[dict[str, Any]],
-    confusion: np.ndarray,
-    W1: np.ndarray,
-    image_shape: Sequence[int],
-    class_names: Sequence[str],
-    mistakes: Sequence[dict[str, Any]],
-) -> list[Path]:
-    """Draw a training into ``folder`` (created where missing); returns the four files' paths.
+def figures(
+    *runs: StrPath, dataset: Dataset | None = None, titles: bool = True
+) -> dict[str, Figure]:
+    """The pictures of ``backendmlp plot`` as matplotlib figures, by name.
 
-    ``history``: one dict an epoch, with ``epoch``, ``train_loss``, ``test_loss`` and
-    ``test_accuracy`` (a fraction).  ``confusion``: (C, C) counts, a row for each true class.
-    ``W1``: (F, H) finite weights of the hidden units.  ``image_shape``: (rows, columns) with
-    product F.  ``class_names``: C texts.  ``mistakes``: dicts with ``image`` (rows, columns)
-    uint8, ``true`` and ``predicted`` class numbers and ``probability``, in any order.
+    Of one run, a folder that ``backendmlp train`` wrote: ``curves``, ``confusion``,
+    ``hidden_units`` and ``mistakes``.  Of several runs ``curves`` alone: those that differ in
+    nothing but the seed and the number of epochs as their mean with one standard deviation, over
+    the epochs that all of them have; others beside them, up to seven kinds.
 
-    The files, 150 dpi: ``curves.png``, ``confusion.png``, ``hidden_units.png``, ``mistakes.png``.
-    Raises :class:`InputError` where matplotlib is missing, the arguments do not fit one another or
-    the folder cannot be written.  Every figure is drawn before the first file is written.
+    ``dataset`` is the run's; if None, it is opened where the receipt says it came from.  Where it,
+    or the run's model, is not at hand, a :class:`UserWarning` says so, and what needs it is left
+    out.  ``titles=False`` leaves room for a caption of your own.
+
+    Raises :class:`InputError` where matplotlib is missing, a run cannot be read or has no epoch, a
+    run is named twice, ``dataset`` is not the run's, or runs are of more than seven kinds.
     """
-    _check(history, confusion, W1, image_shape, class_names)
-    figures = _import_figures()
-    from matplotlib import style
+    result, missing = draw(runs, dataset, titles)
+    if missing is not None:
+        warnings.warn(missing, stacklevel=2)
+    return result
 
+
+def draw(
+    runs: Sequence[StrPath],
+    dataset: Dataset | None = None,
+    titles: bool = True,
+    images: Array = None,
+) -> tuple[dict[str, Figure], str | None]:
+    """The figures of ``runs``, as :func:`figures` says, and a sentence where some are missing.
+
+    ``images`` are the test images of ``dataset`` where they lie on a device, which does the work.
+    """
+    require_matplotlib()
+    records = {os.path.realpath(run): read_record(run) for run in runs}
+    if not runs or len(records) < len(runs):
+        raise InputError("name the folder of a run, or of several, each once")
+    groups = _groups(list(records.values()))
+    if len(runs) > 1 and dataset is not None:
+        raise InputError("several runs are drawn from their receipts alone; give no data")
+    missing = None
+    with _style():
+        from backendmlp import drawing
+
+        result = {"curves": drawing.curves(groups, titles)}
+        if len(runs) == 1:
+            (record,) = records.values()
+            others, missing = _draw_network(runs[0], record.data, dataset, titles, images)
+            result.update(others)
+        for figure in result.values():
+            figure.draw_without_rendering()  # what is made late is made now, in this style
+    return result, missing
+
+
+def _draw_network(
+    run: StrPath, data: Data, dataset: Dataset | None, titles: bool, images: Array
+) -> tuple[dict[str, Figure], str | None]:
+    """The figures that need the network of ``run``, and why some cannot be had."""
+    from backendmlp import drawing
+
+    if dataset is not None:
+        require_same(dataset, data)
+    try:
+        mlp = read_network(run)
+    except InputError as error:
+        return {}, f"the curves alone are drawn, since there is no model: {error}"
+    weights = drawing.hidden_units(mlp.parameters["W1"], mlp.image_shape, titles)
+    if dataset is None:
+        try:
+            dataset = data.origin.open()
+            require_same(dataset, data)
+        except InputError as error:
+            return {"hidden_units": weights}, (
+                "curves and hidden units alone are drawn, since the run's test images are not at "
+                f"hand: {error} (here by --data or --dataset, in Python by dataset=)"
+            )
+    counts, wrong = try_network(mlp, dataset, images)
+    return {
+        "confusion": drawing.confusion(counts, mlp.class_names, titles),
+        "hidden_units": weights,
+        "mistakes": drawing.mistakes(wrong, counts, mlp.class_names, titles),
+    }, None
+
+
+def _groups(records: Sequence[Record]) -> dict[str, list[list[EpochRecord]]]:
+    """The epochs of runs of one kind, under a name that says what makes the kind different."""
+    kinds: dict[tuple[Any, ...], list[list[EpochRecord]]] = {}
+    names = {record.data.sha256: record.data.origin.name for record in records}
+    alike = len(set(names.values())) < len(names)
+    keys = [key for key in asdict(records[0].config) if key not in _CHANCE]
+    for record in records:
+        config = asdict(record.config)
+        kind = (record.data.sha256, *(config[key] for key in keys))
+        kinds.setdefault(kind, []).append(record.epochs)
+    if len(kinds) > _MAX_GROUPS:
+        raise InputError(
+            f"the runs are of {len(kinds)} kinds, and one picture holds {_MAX_GROUPS}; name fewer"
+        )
+    differing = [len(set(column)) > 1 for column in zip(*kinds, strict=True)]
+    result = {}
+    for kind, runs in kinds.items():
+        name = names[kind[0]] + f" {kind[0][:8]}" * alike
+        words = [name, *(f"{key} {value}" for key, value in zip(keys, kind[1:], strict=True))]
+        shown_words = [word for word, differs in zip(words, differing, strict=True) if differs]
+        result[", ".join(shown_words)] = runs
+    return result
+
+
+def save_figures(folder: StrPath, figures: Mapping[str, Figure], form: str = "png") -> list[Path]:
+    """Write each figure to ``folder`` (created where missing); returns the files' paths.
+
+    ``form`` is one of :data:`FORMATS`; a PNG has 150 dpi.  The same figure gives the same bytes.
+    Every figure is drawn before the first file is written.  Raises :class:`InputError` where the
+    folder cannot be written.
+    """
     target = writable_folder(folder)
-    names = [figures.short(name) for name in class_names]
-    # The style holds for the process while we draw; it makes us deaf to the user's own settings.
-    with warnings.catch_warnings(), style.context(_STYLE, after_reset=True):
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box says it well enough
-        pictures = {
-            "curves.png": _png(figures.curves(history)),
-            "confusion.png": _png(figures.confusion(confusion, names)),
-            "hidden_units.png": _png(figures.hidden_units(W1, image_shape)),
-            "mistakes.png": _png(figures.mistakes(mistakes, confusion, names)),
-        }
+    with _style():
+        pictures = {f"{name}.{form}": _drawn(figure, form) for name, figure in figures.items()}
     for name, data in pictures.items():
         write_atomically(target / name, data)
     return [target / name for name in pictures]
 
 
-def _check(
-    history: Sequence[dict[str, Any]],
-    confusion: np.ndarray,
-    W1: np.ndarray,
-    image_shape: Sequence[int],
-    class_names: Sequence[str],
-) -> None:
-    if not history:
-        raise InputError("history is empty; train for at least one epoch before plotting")
-    if confusion.shape != (len(class_names),) * 2 or not class_names:
-        raise InputError(
-            f"confusion has shape {confusion.shape}; with {len(class_names)} class_names it must "
-            "have as many rows and columns, and at least one"
-        )
-    pixels = math.prod(image_shape)
-    if W1.ndim != 2 or len(image_shape) != 2 or W1.shape[0] != pixels or not W1.size:
-        raise InputError(
-            f"W1 has shape {W1.shape}, which does not fit image_shape {tuple(image_shape)}; "
-            "it needs a row for each pixel and a column for each hidden unit"
-        )
-    if not np.isfinite(W1).all():
-        raise InputError("W1 has NaN or infinite weights; train again with a lower learning rate")
+def require_matplotlib() -> None:
+    """Refuse before the work rather than after it, without importing matplotlib, which is slow."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError("plots need matplotlib; install it: pip install 'backendmlp[plot]'")
 
 
-def _import_figures() -> ModuleType:
-    """The drawing itself, imported only here: matplotlib is slow to import, and optional."""
+@contextmanager
+def _style() -> Iterator[None]:
+    """Our style, for the process while we draw; it makes us deaf to the user's own settings."""
     try:
-        from backendmlp import figures
+        from matplotlib import style
     except ImportError as error:
         raise InputError(
             f"plots need matplotlib, which cannot be imported ({error}); "
             "install it with: pip install 'backendmlp[plot]'"
         ) from error
-    return figures
+    with warnings.catch_warnings(), style.context(_STYLE, after_reset=True):
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box says it well enough
+        yield
 
 
-def _png(figure: Figure) -> bytes:
+def _drawn(figure: Figure, form: str) -> bytes:
     """The figure as a file's bytes, which name no version of the software that drew it."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    if form != "png":
+        figure.savefig(buffer, format=form, metadata=_METADATA[form])
+        return buffer.getvalue()
+    from PIL import Image  # matplotlib needs it too
+
+    figure.savefig(buffer, format="png")
+    with Image.open(buffer) as image:
+        # In 256 colours, none further than 2 % from what was drawn, a file has a third of the size.
+        few = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+    buffer = io.BytesIO()
+    few.save(buffer, "PNG", optimize=True, dpi=(figure.dpi, figure.dpi))
     return buffer.getvalue()

@@ -13,16 +13,17 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib import metadata
 from typing import Any
 
-from backendmlp import __version__
-from backendmlp.config import Config
+from backendmlp.config import Config, definition
 from backendmlp.data.origin import Origin
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, read_bounded, write_atomically
 from backendmlp.strictjson import JSONError, from_json, show, to_json
 from backendmlp.training import EpochRecord
+from backendmlp.version import __version__
 
 FORMAT = 1
-LIMIT = 1 << 26  # bytes; a hundred thousand epochs
+LIMIT = 1 << 24  # bytes
+MOST_EPOCHS = 20_000  # of a run that is recorded, each with its 760 bytes at most
 
 _DIGEST = "0123456789abcdef"
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -48,7 +49,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Record:
-    """A run so far: what it was asked for, where it ran, and what each epoch came to."""
+    """A run so far: what it was asked for, where it ran, and what each epoch came to.
+
+    ``definition`` is the number of the definition that its bits follow, of :mod:`.config`.
+    """
 
     config: Config
     backend: str
@@ -56,11 +60,13 @@ class Record:
     data: Data
     epochs: list[EpochRecord]
     versions: dict[str, str] = field(default_factory=lambda: versions())
+    definition: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         last = self.epochs[-1] if self.epochs else None
         return {
             "format": FORMAT,
+            "definition": self.definition,
             "config": self.config.as_dict(),
             "backend": self.backend,
             "device": self.device,
@@ -85,6 +91,16 @@ def versions(libraries: Iterable[str] = ()) -> dict[str, str]:
         except metadata.PackageNotFoundError:  # a library goes by several distributions' names
             continue
     return found
+
+
+def check_epochs(config: Config) -> None:
+    """Refuse at its start a run whose receipt could not be read at its end."""
+    if config.epochs > MOST_EPOCHS:
+        raise InputError(
+            f"epochs is {config.epochs:,}, and a run in a folder has at most {MOST_EPOCHS:,}, for "
+            "the receipt's sake; choose fewer, with larger batches perhaps, or train by MLP.fit "
+            "from Python"
+        )
 
 
 def write(path: StrPath, record: Record) -> None:
@@ -112,6 +128,7 @@ def parse(value: dict[str, Any]) -> Record:
         data=parse_data(data),
         epochs=parse_epochs(_section(value, "epochs", list)),
         versions=_parse_versions(_section(value, "versions", dict)),
+        definition=parse_definition(value),
     )
     if len(record.epochs) > record.config.epochs:
         raise InputError("it has more epochs than its config asks for; use an undamaged file")
@@ -135,6 +152,25 @@ def parse_config(value: dict[str, Any]) -> Config:
         if not isinstance(entry, (int, float, str, type(None))) or len(repr(entry)) > 80:
             raise InputError(f"the {name} in its config is {show(entry)}; use an undamaged file")
     return Config(**value)
+
+
+def parse_definition(value: dict[str, Any]) -> int:
+    """The definition's number in a receipt or checkpoint; those of before it had one have 1."""
+    number = value.get("definition", 1)
+    if type(number) is not int or not 1 <= number < 1000:
+        raise InputError(f"its definition is {show(number)}, no number; use an undamaged file")
+    return number
+
+
+def check_definition(number: int, config: Config) -> None:
+    """Raise :class:`InputError` where this version does not compute definition ``number``."""
+    known = definition(config.numerics, pixels=True)
+    if number != known:
+        raise InputError(
+            f"the run was made under definition {number} of {config.numerics} numerics, and this "
+            f"version of backendmlp computes definition {known}, which has other bits; use the "
+            "version that made it, or train anew"
+        )
 
 
 def _parse_versions(value: dict[str, Any]) -> dict[str, str]:

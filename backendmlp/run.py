@@ -28,8 +28,9 @@ from backendmlp import inputs, memory, model
 from backendmlp import record as records
 from backendmlp.backend import Backend
 from backendmlp.checkpoint import Checkpoint
-from backendmlp.config import Config
+from backendmlp.config import Config, definition
 from backendmlp.data import Dataset
+from backendmlp.data.origin import Origin
 from backendmlp.digests import digest
 from backendmlp.errors import InputError
 from backendmlp.files import writable_folder
@@ -71,9 +72,11 @@ class Run:
         every: Every | None = None,
         keep_epochs: bool = True,
     ) -> None:
+        records.check_epochs(config)
         self.folder, self.backend, self.config = folder, backend, config
         self.dataset, self.data = dataset, data
         self.every, self.keep_epochs = every or Every(), keep_epochs
+        self.definition = definition(config.numerics, pixels=True)  # as a Dataset's images are
         self.epochs: list[EpochRecord] = []
         self.trainer, self.test = prepare(backend, config, dataset)
         self._saved = time.monotonic()
@@ -161,7 +164,8 @@ class Run:
         if not checkpoints.is_finite({**state.parameters, "picked": state.picked}):
             return
         checkpoints.save(
-            self.folder / CHECKPOINT, Checkpoint(self.config, self.data, state, self.epochs)
+            self.folder / CHECKPOINT,
+            Checkpoint(self.config, self.data, state, self.epochs, self.definition),
         )
         self._saved = time.monotonic()
 
@@ -200,6 +204,7 @@ class Run:
             self.data,
             self.epochs,
             records.versions(self.backend.packages),
+            self.definition,
         )
         records.write(self.folder / RECORD, record)
 
@@ -208,7 +213,8 @@ class Run:
             "config": self.config.as_dict(),
             "class_names": list(self.dataset.class_names),
             "image_shape": list(self.dataset.image_shape),
-            "data": self.data.as_dict(),
+            # Not where they lay: the same run gives the same bytes in every folder.
+            "data": Data(Origin(self.data.origin.name), self.data.sha256).as_dict(),
         }
         save_model(path, self.trainer.fetched(), metadata)
 
@@ -225,8 +231,9 @@ class Run:
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise InputError(
-                f"folder {str(self.folder)!r} has {free:,} bytes of space left, and the run needs "
-                f"about {needed:,}; delete something or choose another --out"
+                f"folder {str(self.folder)!r} has {memory.readable(free)} of space left, and the "
+                f"run needs about {memory.readable(needed)}; delete something or choose another "
+                "--out"
             )
 
 
@@ -248,6 +255,7 @@ def prepare(backend: Backend, config: Config, dataset: Dataset) -> tuple[Trainer
 
 def check_same(checkpoint: Checkpoint, config: Config, data: Data) -> None:
     """Raise :class:`InputError` saying what differs where a checkpoint is of another run."""
+    records.check_definition(checkpoint.definition, checkpoint.config)
     theirs, ours = checkpoint.config.as_dict(), config.as_dict()
     differing = [
         f"{k} was {theirs[k]} and is {ours[k]}"

@@ -32,7 +32,7 @@ from backendmlp.record import Data
 from backendmlp.run import CHECKPOINT, RECORD, Every, Run, kept_weights
 from backendmlp.trainer import State
 from backendmlp.training import EpochRecord, never, nothing
-from backendmlp.verification import open_data
+from backendmlp.verification import checked, open_data
 
 
 def train_run(
@@ -57,15 +57,21 @@ def train_run(
     ``on_epoch`` is told each epoch's record, ``on_progress`` the images gone by since it was last
     told, and the training ends early, to be resumed, once ``should_stop`` says so.
 
+    A run in a folder is of uint8 images, which a :class:`Dataset` holds; for other features there
+    is :class:`backendmlp.MLP`.
+
     The :class:`Run` that comes back has ``epochs``, ``finished`` and ``weights_sha256``.  Raises
     :class:`InputError` where the folder holds a run already or something asked for cannot be had.
     """
     at = backends.select(backend, device)
     every = _every(checkpoint_epochs, checkpoint_seconds)
-    dataset = load_sample() if dataset is None else dataset
+    dataset = load_sample() if dataset is None else checked(dataset)
+    config = Config() if config is None else config
+    if not isinstance(config, Config):
+        raise InputError(f"config is {type(config).__name__}; give a backendmlp.Config")
     with made(Path(folder)) as place, locked(place), at.scope():
         refuse_run(place)
-        settings = (at, config or Config(), dataset, data_of(dataset), every, keep_epochs)
+        settings = (at, config, dataset, data_of(dataset), every, keep_epochs)
         with prepared(place, *settings) as run:
             run.train(on_epoch, on_progress, should_stop)
     return run
@@ -100,7 +106,7 @@ def resume_run(
         if found is None:
             raise InputError(f"folder {str(place)!r} is empty: it holds no run; call train_run")
         config = found.config if epochs is None else replace(found.config, epochs=epochs)
-        dataset = open_data(found.data) if dataset is None else dataset
+        dataset = open_data(found.data) if dataset is None else checked(dataset)
         data = Data(found.data.origin, dataset.sha256)
         with prepared(place, at, config, dataset, data, every, keep_epochs, found) as run:
             if not run.finished:
@@ -191,7 +197,7 @@ def _end_of_last_epoch(folder: Path) -> Checkpoint:
         )
     none = np.empty(0, record.config.dtype)
     state = State(len(record.epochs), 0, weights, none, none)
-    return Checkpoint(record.config, record.data, state, record.epochs)
+    return Checkpoint(record.config, record.data, state, record.epochs, record.definition)
 
 
 @contextmanager

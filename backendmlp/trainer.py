@@ -108,10 +108,13 @@ class Trainer:
         return self.images.shape[0]
 
     def warm_up(self) -> None:
-        """Two steps on a copy and an epoch's end, thrown away: a device compiles at first use."""
+        """A step of each size on a copy and an epoch's end, thrown away.
+
+        A device compiles at first use, and is sent the tables that a size of batch needs.
+        """
         step = self._new_stepper(self._on_device(self.fetched()))
         size = self.config.batch_size
-        order = self._indices[: min(2 * size, self.count)]
+        order = self._indices[: min(size + self.count % size, self.count)]
         totals, picked = step.advance(self.images, self.labels, order, size)
         losses = model.cross_entropy(self.arithmetic, totals, picked)
         fetch({"loss": model.mean(self.arithmetic, losses), **step.parameters.as_dict()})

@@ -141,7 +141,7 @@ def lost(trainer: Trainer, loss: float) -> str | None:
 
 def _dead(trainer: Trainer) -> bool:
     """Whether no hidden unit answers to any of the first images, which are not all the same."""
-    images = trainer.images[:_ASKED, :]
+    images = trainer.images[: min(_ASKED, trainer.count), :]
     xp = namespace(images)
     if not bool(xp.any(images != images[:1, :])):
         return False

@@ -74,13 +74,23 @@ def verify(
     """
     record = records.read(receipt_of(receipt))
     at = backends.select(backend, device)
-    dataset = open_data(record.data) if dataset is None else dataset
+    dataset = open_data(record.data) if dataset is None else checked(dataset)
     return hold(receipt, record, at, dataset, on_epoch, on_progress)
 
 
 def receipt_of(path: StrPath) -> Path:
     """The receipt in the folder ``path``, or the receipt ``path`` itself."""
     return Path(path, RECORD) if os.path.isdir(path) else Path(path)
+
+
+def checked(dataset: Any) -> Dataset:
+    """``dataset``; raises :class:`InputError` for anything but a :class:`Dataset`."""
+    if isinstance(dataset, Dataset):
+        return dataset
+    raise InputError(
+        f"dataset is {type(dataset).__name__}; give a backendmlp.Dataset, of uint8 images and "
+        "labels (for other features there is MLP.fit)"
+    )
 
 
 def open_data(data: Data) -> Dataset:
@@ -130,6 +140,7 @@ def _repeat(
     """
     if not record.epochs:
         raise InputError("the receipt holds no finished epoch; there is nothing to verify")
+    records.check_definition(record.definition, record.config)
     if dataset.sha256 != record.data.sha256:
         raise InputError(
             f"the data have SHA-256 {dataset.sha256}, and the run was made with "

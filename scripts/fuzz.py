@@ -10,6 +10,7 @@ Needs atheris (``pip install atheris``); ``tests/test_corpus.py`` replays the co
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -18,6 +19,8 @@ import shlex
 import struct
 import sys
 import tempfile
+import warnings
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -42,11 +45,12 @@ def readers() -> dict[str, list[tuple[str, Reader]]]:
     import safetensors.numpy  # noqa: F401
 
     from backendmlp import checkpoint, modelfile, record
-    from backendmlp.data import idx, pictures
+    from backendmlp.data import idx, npz, pictures
 
     names = ("input", "input.gz")
     return {
         "idx": [(n, lambda path, d=d: idx.read_idx(path, d)) for n in names for d in (1, 3)],
+        "npz": [("input", npz.load_file)],
         "model": [("input", modelfile.load_model)],
         "checkpoint": [("input", checkpoint.load)],
         "receipt": [("input", record.read)],
@@ -203,6 +207,80 @@ def mutate_idx(data: bytes, rng: random.Random) -> bytes:
     return b"".join(_deflated(member, 31) for member in members)
 
 
+def mutate_npz(data: bytes, rng: random.Random) -> bytes:
+    """Change an array, its header, an entry of the archive or its list, and pack it all again."""
+    members = _members(data)
+    if not members or rng.random() < 0.1:
+        return mutate_bytes(data)
+    at = rng.randrange(len(members))
+    name, body, how = members[at]
+    match rng.randrange(8):
+        case 0:
+            del members[at]
+        case 1:
+            other = rng.choice(members)[0]
+            members.insert(at, (rng.choice((name, other, "a", f"{name}\0", "é")), body, how))
+        case 2:
+            how = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))
+            members[at] = name, body, how
+        case 3 | 4 | 5:
+            members[at] = name, _mutate_npy(body, rng), how
+        case _:
+            members[at] = name, mutate_bytes(body), how
+    packed = _zipped(members)
+    if rng.random() < 0.3:  # the list at the end says where everything is, and how large
+        start = max(packed.find(b"PK\1\2"), 0)
+        packed = packed[:start] + mutate_bytes(packed[start:])
+    return packed
+
+
+def _mutate_npy(body: bytes, rng: random.Random) -> bytes:
+    """Change what an array's header says, or its version; often the data then fit it."""
+    length = int.from_bytes(body[8:10], "little")
+    text, values = body[10 : 10 + length], body[10 + length :]
+    kind = rng.choice(("|u1", "|i1", "<i2", ">i4", "<u8", "=i8", "|b1", "<f8", "|O", "<U3", "|V8"))
+    shape = tuple(rng.choice(SHAPES))
+    match rng.randrange(5):
+        case 0:
+            text = mutate_bytes(text)
+        case 1:
+            order = rng.choice((True, False))
+            text = repr({"descr": kind, "fortran_order": order, "shape": shape}).encode()
+            size = math.prod(shape) * int(f"0{kind[2:]}")
+            values = (values + bytes(size))[:size] if size < LENGTH_LIMIT else values
+        case 2:
+            text = text.replace(b"|u1", kind.encode())
+            values = b"".join(bytes([v]).ljust(int(f"0{kind[2:]}") or 1, b"\0") for v in values)
+        case 3:
+            text = text.replace(b"False", b"True")
+        case _:
+            return body[:6] + bytes((rng.choice((1, 2, 3, 4)), 0)) + mutate_bytes(body[8:])
+    return body[:8] + (len(text) & 0xFFFF).to_bytes(2, "little") + text + values
+
+
+def _members(data: bytes) -> list[tuple[str, bytes, int]]:
+    """Name, content and compression of each file in an archive that can be read."""
+    found = []
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for entry in archive.infolist()[:10]:
+                with archive.open(entry) as stream:
+                    body = stream.read(LENGTH_LIMIT)
+                found.append((entry.filename, body, entry.compress_type))
+    except Exception:  # whatever it is: the reader under test has to do better
+        return []
+    return found
+
+
+def _zipped(members: list[tuple[str, bytes, int]]) -> bytes:
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as archive:
+        warnings.simplefilter("ignore")  # of a name that is there twice
+        for name, body, how in members:
+            archive.writestr(zipfile.ZipInfo(name), body, how)
+    return stream.getvalue()
+
+
 CHUNKS = b"IHDR PLTE tRNS IDAT IEND gAMA cHRM sRGB iCCP tEXt zTXt iTXt pHYs eXIf acTL fcTL fdAT"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -257,6 +335,7 @@ def _deflated(data: bytes, wbits: int) -> bytes:
 
 MUTATORS: dict[str, Mutator] = {
     "idx": mutate_idx,
+    "npz": mutate_npz,
     "model": mutate_tensors,
     "checkpoint": mutate_tensors,
     "receipt": mutate_json,
@@ -304,7 +383,7 @@ def fuzz(options: argparse.Namespace, folder: Path) -> None:
     global mutate_bytes
     mutate_bytes = lambda data: atheris.Mutate(data, LENGTH_LIMIT)  # noqa: E731
     sys.path.insert(0, str(ROOT))
-    watched = ["backendmlp", "PIL", "safetensors", "gzip", "_compression", "json"]
+    watched = ["backendmlp", "PIL", "safetensors", "gzip", "_compression", "json", "zipfile"]
     with atheris.instrument_imports(include=watched):
         attempts = readers()[options.target]
 

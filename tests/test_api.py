@@ -227,6 +227,7 @@ def diverged(mlp: MLP, images, labels) -> tuple[str, list[str]]:
 
 @pytest.mark.filterwarnings("ignore:the inputs are floats")
 @pytest.mark.parametrize("numerics", ["bitwise", "native"])
+@pytest.mark.filterwarnings("ignore:the training is lost")
 def test_a_training_that_diverges_at_once_keeps_the_weights_it_began_with(backend, numerics):
     mlp = MLP(8, epochs=5, batch_size=7, lr=1e300, numerics=numerics, dtype="float64")
     images, labels = backend.asarray(FLOATS * 1e4), backend.asarray(LABELS, "int64")
@@ -236,6 +237,7 @@ def test_a_training_that_diverges_at_once_keeps_the_weights_it_began_with(backen
         np.testing.assert_array_equal(mlp.parameters[name], value)
 
 
+@pytest.mark.filterwarnings("ignore:the training is lost")
 def test_a_training_that_diverges_later_keeps_the_last_good_weights(backend):
     """At this rate the second step leaves the range of bitwise numerics: on every backend."""
     images, labels = backend.asarray(IMAGES), backend.asarray(LABELS, "int64")
@@ -273,6 +275,7 @@ def test_weights_beyond_the_grid_are_used_as_they_are(backend, tmp_path):
         assert exact.bits(to_numpy(found)) == exact.bits(to_numpy(expected))
 
 
+@pytest.mark.filterwarnings("ignore:the training is lost")
 def test_so_they_are_after_a_divergence(backend):
     x, y = backend.asarray(IMAGES.reshape(30, 20)), backend.asarray(LABELS, "int64")
     trainer = Trainer(backend, Config(8, lr=1e300), unlearned(MLP(8)), x, y)

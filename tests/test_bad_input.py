@@ -66,7 +66,7 @@ OPTIONS = {
     "float32 and bitwise": (("--dtype", "float32"), ("float32", "bitwise")),
     "unknown dtype": (("--dtype", "float16", "--numerics", "native"), ("--dtype", "float16")),
     "unknown numerics": (("--numerics", "exact"), ("--numerics", "exact")),
-    "unknown backend": (("--backend", "jax"), ("backend 'jax' is unknown",)),
+    "unknown backend": (("--backend", "paddle"), ("backend 'paddle' is unknown",)),
     "unknown device": (("--device", "cuda:1"), ("device 'cuda:1'", "numpy")),
     "unknown option": (("--learning-rate", "1"), ("--learning-rate",)),
     "unknown data set": (("--dataset", "cifar"), ("'cifar'", "fashion-mnist")),
@@ -117,7 +117,7 @@ def test_batch_larger_than_memory(tmp_path: Path):
     write_idx(folder / TEST_LABELS, labels[:5])
     out = tmp_path / "out"
     result = train("--data", folder, "--batch-size", 10**9, "--out", out)
-    assert_refused(result, "batch size (now 1,000,000,000)", "bytes")
+    assert_refused(result, "batch size (now 1,000,000,000)", " GB, and ")
     assert not out.exists()
 
 

@@ -116,7 +116,7 @@ RECEIPTS = {
     ),
     "other data": (
         _edit(data={"name": "fashion-mnist-sample", "path": None, "sha256": "0" * 64}),
-        "made with " + 64 * "0",
+        "and was " + 64 * "0",
     ),
     "missing": (Path.unlink, "no such file"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import exact
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backendmlp
+from backendmlp import evaluation, model
 from backendmlp.arithmetic.bitwise import FEATURE_BITS, PIXEL_BITS, Bitwise, product_bits, sum_bits
 from backendmlp.backend import to_numpy
+from backendmlp.scoring import Scorer
 
 BITWISE = Bitwise()
 NUMPY = backendmlp.select("numpy")
@@ -236,3 +239,21 @@ def test_parameters_live_on_their_grid(backend):
     assert exact.bits(settled) == exact.bits(expected)
     again = to_numpy(BITWISE.settle(backend.asarray(settled)))
     assert exact.bits(again) == exact.bits(settled)
+
+
+def test_no_probability_is_subnormal(backend):
+    """JAX on a CPU takes such numbers for zero; a quarter of exp(-707.6) is one."""
+    logits = np.array([0.0, 0.0, 0.0, 0.0, -707.6])
+    start = {"W1": np.zeros((1, 1)), "b1": np.zeros(1), "W2": np.zeros((1, 5)), "b2": logits}
+    assert 0.0 < math.exp(-707.6) / 4 < np.finfo(np.float64).tiny
+    scorer = Scorer(backend, BITWISE, start)  # compiled where it can be
+    p = model.settle(BITWISE, {name: backend.asarray(value) for name, value in start.items()})
+    images = backend.asarray(np.zeros((2, 1), np.uint8))
+    labels = backend.asarray(np.zeros(2, np.int64))
+    for found in (
+        scorer.probabilities(images),
+        scorer.score(images, labels).probabilities,
+        evaluation.probabilities(BITWISE, p, images),
+        evaluation.score(BITWISE, p, images, labels).probabilities,
+    ):
+        np.testing.assert_array_equal(to_numpy(found), [[0.25, 0.25, 0.25, 0.25, 0.0]] * 2)

@@ -358,6 +358,7 @@ def test_a_training_that_diverges_keeps_its_last_good_checkpoint(data: Path, tmp
     assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
+@pytest.mark.filterwarnings("ignore:the training is lost")
 def test_weights_beyond_the_grid_are_resumed_to_the_bit(tmp_path: Path):
     """Settling what was settled moved weights above 2**22: another digest after --resume."""
     numpy, data = open_or_skip("numpy"), write_data(tmp_path / "data", 100)

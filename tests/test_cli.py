@@ -126,7 +126,8 @@ def test_evaluate(data: Path, run: Path):
     code, out, err = call("evaluate", run, "--data", data)
     assert (code, err) == (0, "")
     epoch = receipt(run)["epochs"][-1]
-    first, *classes, last = out.splitlines()
+    first, *classes, named, last = out.splitlines()
+    assert named == f"data shoes, {data}"
     assert first == (
         f"test loss {epoch['test_loss']:.4f}  test accuracy {epoch['test_accuracy']:.2%}"
         "  (200 images)"
@@ -212,7 +213,7 @@ def test_bar_on_a_terminal(tmp_path: Path):
     assert end(process).code == 0
     text = shown.decode()
     assert "epoch 1/2" in text
-    assert re.search(r"epoch 2/2 .*images/s, loss \d\.\d{4}", text)
+    assert re.search(r"epoch 2/2 .*images/s, 0:\d\d left, loss of epoch 1 \d\.\d{4}", text)
 
 
 def test_plot_writes_four_pictures(data: Path, tmp_path: Path):

@@ -6,11 +6,13 @@ import ast
 import contextlib
 import gzip
 import importlib.util
+import io
 import json
 import os
 import signal
 import struct
 import tracemalloc
+import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CORPUS = ROOT / "tests" / "corpus"
 FILES = [pytest.param(path, id=f"{path.parent.name}/{path.name}") for path in CORPUS.glob("*/*")]
 GIB = 2**30
+NPZ = ("x_train", "y_train", "x_test", "y_test")
 
 specification = importlib.util.spec_from_file_location("fuzz", ROOT / "scripts" / "fuzz.py")
 fuzz = importlib.util.module_from_spec(specification)
@@ -31,6 +34,8 @@ READERS = fuzz.readers()
 
 ACCEPTED = {
     "idx": "labels images labels-gzipped images-gzipped images-in-two-members zeros-after-gzip",
+    "npz": "stored deflated fortran big-endian-64 last-dimension-1 version-3 python-2-header "
+    "another-member behind-a-program",
     "model": "float32 float64 features settled-features with-data",
     "checkpoint": "at-the-start within-an-epoch within-an-epoch-with-before",
     "receipt": "whole no-epochs",
@@ -96,6 +101,47 @@ def gzip_bomb(start: bytes) -> bytes:
     return gzip.compress(start) + 4096 * gzip.compress(bytes(2**20))
 
 
+def npz(body: bytes, promised: int | None = None) -> bytes:
+    """An archive of four arrays with one content; the first promises what you like."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in NPZ:
+            archive.writestr(f"{name}.npy", body)
+    data = bytearray(stream.getvalue())
+    if promised is not None:
+        struct.pack_into("<I", data, data.index(b"PK\1\2") + 24, promised)
+    return bytes(data)
+
+
+def npy(shape: str) -> bytes:
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".encode()
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header
+
+
+def npz_bomb(shape: str) -> bytes:
+    """Four arrays of ``shape`` by their headers, each with 4 GiB less a MiB of zeros in 4 MB."""
+    start = npy(shape)
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15)
+    packed = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed += 4095 * (packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH))
+    data, listed = b"", b""
+    for name in NPZ:
+        size = len(start) + 4095 * 2**20
+        fields = struct.pack("<4H3I2H", 0, 8, 0, 0, 0, len(packed), size, len(name) + 4, 0)
+        entry = f"{name}.npy".encode()
+        at, data = len(data), data + b"PK\3\4\x14\0" + fields + entry + packed
+        listed += b"PK\1\2\x14\0\x14\0" + fields + struct.pack("<3H2I", 0, 0, 0, 0, at) + entry
+    return data + listed + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 4, 4, len(listed), len(data), 0)
+
+
+def npz_list(entries: int) -> bytes:
+    """An archive that lists so many files and holds none."""
+    entry = b"PK\1\2" + struct.pack("<4H4I5H2I", 20, 20, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
+    listed = entries * (entry + b"a")
+    return listed + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 9, 9, len(listed), 0, 0)
+
+
 def nested(before: str = "", after: str = "") -> bytes:
     return (before + 100_000 * "[" + 100_000 * "]" + after).encode()
 
@@ -130,6 +176,12 @@ GENERATED = {
     ),
     "2^31 images promised in nothing": ("idx", lambda: idx(2**31, 28, 28), 0),
     "2^31 images promised in 3 GiB": ("idx", lambda: idx(2**31, 28, 28), 3 * GIB),
+    "arrays that go on for 4 GiB": ("npz", lambda: npz_bomb("(5,)"), 0),
+    "2^31 images promised in 16 GiB of .npz": ("npz", lambda: npz_bomb(f"({2**31}, 28, 28)"), 0),
+    "2^31 images promised in an .npz of nothing": ("npz", lambda: npz(npy(f"({2**31}, 9, 9)")), 0),
+    "4 GiB promised in an .npz of nothing": ("npz", lambda: npz(npy("(5,)"), 2**32 - 2), 0),
+    "an .npz of 100,000 files": ("npz", lambda: npz_list(100_000), 0),
+    "an .npz with 5 GiB of nothing behind it": ("npz", lambda: npz(npy("(5,)")), 5 * GIB),
     "2^31 pictures promised": ("picture", lambda: idx(2**31, *fuzz.PICTURE_SHAPE), 3 * GIB),
     "a picture with a chunk of 1 GiB": ("picture", lambda: png(struct.pack(">I", GIB)), 2 * GIB),
     "a picture of 2 GiB of chunks": ("picture", lambda: png(b""), 2 * GIB),

@@ -237,7 +237,7 @@ def watched(self, batches):
     return through
 Trainer.advance = watched
 with backend.scope():
-    trainer, test = prepare(backend, Config(8, epochs=3, numerics="{numerics}"), load_sample())
+    trainer, test = prepare(backend, Config(32, epochs=3, numerics="{numerics}"), load_sample())
     ends = []
     for record in train(trainer, test):
         trainer.state()

@@ -9,8 +9,13 @@ import commandline as cl
 import numpy as np
 import pytest
 
-from backendmlp import Config, InputError, memory, select
-from backendmlp.checkpoint import load
+from backendmlp import MLP, Config, InputError, memory, select
+from backendmlp import record as records
+from backendmlp.checkpoint import Checkpoint, load, save
+from backendmlp.data.origin import Origin
+from backendmlp.record import Data
+from backendmlp.trainer import State
+from backendmlp.training import EpochRecord
 
 LINUX = sys.platform == "linux"
 MEGABYTE = 1 << 20
@@ -103,7 +108,64 @@ def test_too_little_memory_is_told_before_anything_is_taken(tmp_path, data):
 
 def test_memory_that_runs_out_meanwhile_is_told_with_the_size():
     with (
-        pytest.raises(InputError, match=r"needs about [\d,]+ bytes.*smaller batch size"),
+        pytest.raises(InputError, match=r"needs about [\d.]+ MB, and .*smaller batch size"),
         memory.explained(select("numpy"), Config(), (784, 100, 10), 1000),
     ):
         np.empty(1 << 60, np.uint8)
+
+
+@pytest.mark.parametrize("name", ["fit", "predict", "evaluate", "loss"])
+def test_memory_that_runs_out_from_python(name, monkeypatch):
+    def full(*arguments):
+        raise MemoryError
+
+    x, y = np.zeros((4, 3), np.uint8), np.arange(4) % 2
+    x[::2] = 200
+    mlp = MLP(4, epochs=1).fit(x, y)
+    monkeypatch.setattr("backendmlp.inputs.images", full)
+    with pytest.raises(InputError, match=r"device cpu has too little memory for .*[GM]B are free"):
+        getattr(mlp, name)(*((x,) if name == "predict" else (x, y)))
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (12_345, "12.3 kB"),
+        (10**9, "1.0 GB"),
+        (123_456_789, "123 MB"),
+        (7_654_321 * 10**12, "7,654,321 TB"),
+    ],
+)
+def test_sizes_in_words(size, words):
+    assert memory.readable(size) == words
+
+
+def test_more_epochs_than_a_receipt_can_hold(tmp_path, data):
+    folder = tmp_path / "run"
+    message = refused(cl.train("--data", data, "--epochs", 20_001, "--out", folder))
+    assert "at most 20,000" in message
+    assert not folder.exists()
+
+
+def test_the_longest_run_fits_its_receipt_and_its_checkpoint(tmp_path):
+    sha = "a" * 64
+    loss = -1.2345678901234567e-300  # as long as a number can be
+    tensors = dict.fromkeys(("W1", "b1", "W2", "b2"), sha)
+    epochs = [EpochRecord(99_999, loss, loss, loss, loss, sha, tensors, sha) for _ in range(1_000)]
+    config, origin = Config(2, dtype="float64"), Data(Origin("n" * 255, "p" * 4096), sha)
+    none = np.zeros(0)
+    weights = {
+        "W1": np.zeros((3, 2)), "b1": np.zeros(2), "W2": np.zeros((2, 2)), "b2": np.zeros(2),
+    }  # fmt: skip
+    sizes = {"r": [], "c": []}
+    for count in (0, 1_000):
+        record = records.Record(config, "numpy", "cpu", origin, epochs[:count])
+        records.write(tmp_path / "r", record)
+        state = State(count, 0, weights, none, none)
+        save(tmp_path / "c", Checkpoint(config, origin, state, epochs[:count]))
+        for name, found in sizes.items():
+            found.append((tmp_path / name).stat().st_size)
+    for empty, full in sizes.values():
+        assert empty + (full - empty) * records.MOST_EPOCHS / 1_000 < records.LIMIT

@@ -467,7 +467,7 @@ def test_found_set_that_lacks_a_file_is_refused(cache):
 
 
 def test_unknown_names_and_timeouts_are_refused(cache):
-    with pytest.raises(InputError, match="'other' is not known; choose one of mnist, fash"):
+    with pytest.raises(InputError, match="'other' is not known; choose one of fashion-mnist-s"):
         load_named("other", cache=cache)
     for timeout in (0, -1, float("nan"), float("inf")):
         for option in ("timeout", "total_timeout"):

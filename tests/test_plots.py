@@ -1,140 +1,248 @@
-"""The four figures: files that are pictures, and what they say."""
+"""The pictures of trainings: files that are pictures, what they say, and what is refused."""
 
+import dataclasses
+import shutil
 import subprocess
 import sys
 
+import commandline as cl
 import numpy as np
 import pytest
 from PIL import Image
 
 pytest.importorskip("matplotlib")
 
-from backendmlp import figures
+import backendmlp
+from backendmlp import drawing, plots
+from backendmlp.data import Dataset, load_folder, load_sample
+from backendmlp.data.origin import Origin
 from backendmlp.errors import InputError
-from backendmlp.plots import save_plots
+from backendmlp.findings import Mistake, try_network
+from backendmlp.record import Data, Record
+from backendmlp.training import EpochRecord
 
-FILES = ["curves.png", "confusion.png", "hidden_units.png", "mistakes.png"]
+NAMES = ["curves", "confusion", "hidden_units", "mistakes"]
 rng = np.random.default_rng(0)
 
 
 def history(epochs, **changes):
-    item = {"train_loss": 0.5, "test_loss": 0.6, "test_accuracy": 0.75}
-    return [{"epoch": epoch, **item, **changes} for epoch in range(1, epochs + 1)]
+    values = {"train_loss": 0.5, "test_loss": 0.6, "test_accuracy": 0.75, **changes}
+    rest = {"seconds": 1.0, "tensors_sha256": {}, "predictions_sha256": None}
+    given = {**values, **rest, "weights_sha256": "0" * 64}
+    return [EpochRecord(epoch=epoch, **given) for epoch in range(1, epochs + 1)]
 
 
 def mistakes(number, shape, classes=2):
     return [
-        {
-            "image": rng.integers(0, 256, shape, dtype=np.uint8),
-            "true": classes - 1,
-            "predicted": 0,
-            "probability": (i + 1) / number,
-        }
+        Mistake(rng.integers(0, 256, shape, dtype=np.uint8), classes - 1, 0, (i + 1) / number)
         for i in range(number)
     ]
 
 
-def arguments(epochs=2, classes=2, shape=(5, 4), hidden=6, wrong=2):
-    return {
-        "history": history(epochs),
-        "confusion": np.eye(classes, dtype=np.int64) * 9 + wrong * np.eye(classes, k=-1, dtype=int),
-        "W1": rng.normal(size=(shape[0] * shape[1], hidden)).astype(np.float32),
-        "image_shape": list(shape),
-        "class_names": [f"class {i}" for i in range(classes)],
-        "mistakes": mistakes(wrong, shape, classes),
-    }
-
-
 def texts(figure):
     """Everything that is written in a figure, axis ticks apart."""
-    shown = [figure.get_suptitle(), *(text.get_text() for text in figure.texts)]
+    shown = [figure.get_suptitle(), figure.get_supxlabel()]
+    shown += [text.get_text() for text in figure.texts]
+    for legend in figure.legends:
+        shown += [text.get_text() for text in legend.get_texts()]
     for axes in figure.axes:
         shown += [axes.get_title(loc) for loc in ("left", "center")]
-        shown += [text.get_text() for text in axes.texts]
+        shown += [axes.get_ylabel(), *(text.get_text() for text in axes.texts)]
     return "\n".join(shown)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        {},
-        {"epochs": 1, "shape": (1, 4), "hidden": 1, "wrong": 1},
-        {"epochs": 50, "classes": 40, "shape": (30, 12), "hidden": 101, "wrong": 3},
-        {"shape": (1, 300), "wrong": 0},
-        {"classes": 1, "shape": (1, 1), "wrong": 0},
-    ],
-    ids=["plain", "smallest", "many", "hair", "one class"],
-)
-def test_four_pictures(tmp_path, case):
-    paths = save_plots(tmp_path / "plots", **arguments(**case))
-    assert paths == [tmp_path / "plots" / name for name in FILES]
-    assert sorted(tmp_path.glob("plots/*")) == sorted(paths)
-    for path in paths:
-        with Image.open(path) as image:
-            assert image.format == "PNG"
-            assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
-            assert 200 < image.height < 4000
-            assert len(np.unique(np.asarray(image.convert("L")))) > 10
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("plots")
 
 
-def test_awkward_names_and_a_training_that_diverged(tmp_path):
-    given = arguments(classes=3)
-    given["class_names"] = ["$x^", "a line\nand another " * 9, "ネコ"]
-    given["history"] += history(4, test_loss=float("nan"), train_loss=float("inf"))[2:]
-    assert len(save_plots(tmp_path, **given)) == 4
+@pytest.fixture(scope="module")
+def data(folder):
+    return cl.write_data(folder / "data", 300, 100)
 
 
-def test_same_input_same_bytes_whatever_the_user_has_set(tmp_path):
-    import matplotlib
-
-    given = arguments()
-    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black"}):
-        first = save_plots(tmp_path / "a", **given)
-        assert matplotlib.rcParams["font.size"] == 30
-    second = save_plots(tmp_path / "b", **given)
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"history": []}, "history is empty"),
-        ({"confusion": np.zeros((2, 3), int)}, "confusion has shape"),
-        ({"class_names": ["a"]}, "confusion has shape"),
-        ({"class_names": [], "confusion": np.zeros((0, 0), int)}, "at least one"),
-        ({"image_shape": [5, 5]}, "does not fit image_shape"),
-        ({"image_shape": [20]}, "does not fit image_shape"),
-        ({"W1": np.zeros((20, 0))}, "a column for each hidden unit"),
-        ({"W1": np.full((20, 3), np.nan)}, "NaN"),
-    ],
-)
-def test_refusals_leave_no_folder(tmp_path, change, reason):
-    with pytest.raises(InputError, match=reason):
-        save_plots(tmp_path / "plots", **{**arguments(), **change})
-    assert not (tmp_path / "plots").exists()
+@pytest.fixture(scope="module")
+def runs(folder, data):
+    """Runs a and b differ in their seed, c has one epoch less, d another learning rate."""
+    options = {"a": (1, "--plot"), "b": (2,), "c": (3, "--epochs", 2), "d": (1, "--lr", 0.5)}
+    common = "--data", data, "--hidden", 9, "--epochs", 3
+    for name, seed in options.items():
+        result = cl.train(*common, "--seed", *seed, "--out", folder / name, "--quiet")
+        assert result.code == 0, result.err
+    return {name: folder / name for name in options}
 
 
-def test_refuses_a_folder_that_is_a_file(tmp_path):
+class TestPlotCommand:
+    def test_one_run_again_as_after_its_training(self, runs, tmp_path):
+        run = shutil.copytree(runs["a"], tmp_path / "a")
+        drawn = {path: path.read_bytes() for path in run.glob("*.png")}
+        paths = [run / f"{name}.png" for name in NAMES]
+        assert set(drawn) == set(paths)
+        for path in paths:
+            path.unlink()
+        result = cl.call("plot", run)
+        assert (result.code, result.err) == (0, "")
+        assert result.out.splitlines() == [f"written to {path}" for path in paths]
+        for path in paths:
+            assert path.read_bytes() == drawn[path]
+            assert len(drawn[path]) < 300_000
+            with Image.open(path) as image:
+                assert image.format == "PNG"
+                assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+                assert 300 < image.height < 4000
+                assert len(np.unique(np.asarray(image.convert("L")))) > 10
+
+    @pytest.mark.parametrize(("form", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF-")])
+    def test_other_formats(self, runs, tmp_path, form, start):
+        place = runs["a"] / "run.json"  # as good as its folder
+        assert cl.call("plot", place, "--format", form, "--out", tmp_path).code == 0
+        for name in NAMES:
+            assert (tmp_path / f"{name}.{form}").read_bytes().startswith(start)
+
+    def test_several_runs_give_one_picture(self, runs, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        result = cl.call("plot", runs["a"], runs["b"], "--no-titles")
+        assert (result.code, result.out) == (0, "written to curves.png\n")
+        assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+    def test_data_that_are_not_at_hand(self, folder, runs, data, tmp_path):
+        moved = data.rename(folder / "moved")
+        try:
+            result = cl.call("plot", runs["a"], "--out", tmp_path)
+            assert result.code == 0
+            assert result.err.count("\n") == 1
+            assert "test images are not at hand: folder" in result.err
+            assert "--data" in result.err
+            assert {p.name for p in tmp_path.iterdir()} == {"curves.png", "hidden_units.png"}
+            again = cl.call("plot", runs["a"], "--out", tmp_path, "--data", moved)
+            assert (again.code, again.err) == (0, "")
+            assert len(list(tmp_path.iterdir())) == 4
+        finally:
+            moved.rename(data)
+
+    def test_a_model_that_is_gone(self, runs, tmp_path):
+        run = shutil.copytree(runs["a"], tmp_path / "a")
+        (run / "model.safetensors").unlink()
+        result = cl.call("plot", run)
+        assert result.code == 0
+        assert "the curves alone are drawn" in result.err
+        assert result.out == f"written to {run / 'curves.png'}\n"
+
+    def test_refusals_write_nothing(self, runs, data, tmp_path):
+        other = cl.write_data(tmp_path / "other", 300, 90)
+        (tmp_path / "empty").mkdir()
+        cases = {
+            "Missing argument": (),
+            "each once": (runs["a"], runs["a"]),
+            "holds no run.json": (tmp_path / "empty",),
+            "no such file": (tmp_path / "absent",),
+            "the run was made with": (runs["a"], "--data", other),
+            "leave --data": (runs["a"], runs["b"], "--data", data),
+            "gif": (runs["a"], "--format", "gif"),
+        }
+        for reason, arguments in cases.items():
+            result = cl.call("plot", *arguments, "--out", tmp_path / "out")
+            assert result.code == 2
+            assert reason in result.err
+            assert result.err.count("\n") == 1 or reason in ("Missing argument", "gif")
+        assert not (tmp_path / "out").exists()
+
+
+class TestFigures:
+    def test_of_one_run(self, runs, data):
+        found = backendmlp.figures(runs["a"])
+        assert list(found) == NAMES
+        right = round(100 * cl.receipt(runs["a"])["epochs"][-1]["test_accuracy"])
+        assert f"{right} of 100 test images classified right" in texts(found["confusion"])
+        assert f"of {100 - right} mistakes" in texts(found["mistakes"])
+        assert "all 9 hidden units" in texts(found["hidden_units"])
+        assert list(backendmlp.figures(runs["a"], dataset=load_folder(data))) == NAMES
+
+    def test_without_titles(self, runs):
+        found = backendmlp.figures(runs["a"], titles=False)
+        assert [figure.get_suptitle() for figure in found.values()] == [""] * 4
+        said = texts(found["curves"])
+        assert "best" not in said
+        assert "cross-entropy loss" in said  # on its axis
+        assert "while the weights moved" in said
+
+    def test_runs_that_differ_in_chance_alone_are_averaged(self, runs):
+        found = backendmlp.figures(runs["a"], runs["b"], runs["c"])
+        assert list(found) == ["curves"]
+        epochs = [cl.receipt(runs[name])["epochs"][1] for name in "abc"]
+        values = [100 * epoch["test_accuracy"] for epoch in epochs]
+        mean, spread = np.mean(values), np.std(values, ddof=1)
+        said = texts(found["curves"])
+        assert f"test {mean:.2f} ± {spread:.2f} %" in said  # after two epochs, which all have
+        assert "mean of the runs" in said
+        assert "best" not in said
+
+    def test_other_runs_stand_beside_them(self, runs):
+        said = texts(backendmlp.figures(*runs.values())["curves"])
+        assert "lr 0.1 (3 runs): test accuracy" in said
+        assert "lr 0.5 (1 run): test accuracy" in said
+
+    def test_warns_of_what_is_missing(self, runs, folder, data):
+        moved = data.rename(folder / "moved")
+        try:
+            with pytest.warns(UserWarning, match="not at hand") as caught:
+                assert list(backendmlp.figures(runs["a"])) == ["curves", "hidden_units"]
+            assert caught[0].filename == __file__
+        finally:
+            moved.rename(data)
+
+    def test_refusals(self, runs):
+        with pytest.raises(InputError, match="name the folder"):
+            backendmlp.figures()
+        with pytest.raises(InputError, match="from their receipts alone"):
+            backendmlp.figures(runs["a"], runs["b"], dataset=load_sample())
+        with pytest.raises(InputError, match="the run's own data"):
+            backendmlp.figures(runs["a"], dataset=load_sample())
+
+    @pytest.mark.parametrize("form", plots.FORMATS)
+    def test_the_same_bytes_whatever_the_user_has_set(self, runs, tmp_path, form):
+        import matplotlib
+
+        def draw(place):
+            return plots.save_figures(place, backendmlp.figures(runs["a"], runs["b"]), form)
+
+        with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black"}):
+            first = draw(tmp_path / "a")
+            assert matplotlib.rcParams["font.size"] == 30
+        assert [path.read_bytes() for path in first] == [
+            path.read_bytes() for path in draw(tmp_path / "b")
+        ]
+
+    def test_kinds_of_runs(self):
+        config = backendmlp.Config()
+        given = [Data(Origin("x"), letter * 64) for letter in "ab"]
+        same = [Record(config, "numpy", "cpu", data, history(1)) for data in given]
+        assert list(plots._groups(same)) == ["x aaaaaaaa", "x bbbbbbbb"]
+        configs = [dataclasses.replace(config, hidden=number) for number in range(1, 9)]
+        many = [dataclasses.replace(same[0], config=one) for one in configs]
+        with pytest.raises(InputError, match="8 kinds"):
+            plots._groups(many)
+
+
+def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "plots").touch()
     with pytest.raises(InputError, match="not a folder"):
-        save_plots(tmp_path / "plots", **arguments())
+        plots.save_figures(tmp_path / "plots", {})
 
 
 def test_matplotlib_is_imported_late_and_missed_politely():
     code = """if True:
-        import sys, numpy
-        import backendmlp.plots
+        import sys
+        import backendmlp.commands.plot
         assert "matplotlib" not in sys.modules
         sys.modules["matplotlib"] = None  # as if it were not installed
-        history = [dict(epoch=1, train_loss=1, test_loss=1, test_accuracy=1)]
-        try:
-            backendmlp.plots.save_plots(
-                "absent", history, numpy.eye(1), numpy.ones((1, 1)), [1, 1], ["a"], []
-            )
-        except backendmlp.plots.InputError as error:
-            assert "pip install 'backendmlp[plot]'" in str(error)
-        else:
-            raise AssertionError("no error")
+        for call in (backendmlp.figures, backendmlp.commands.plot.require_matplotlib):
+            try:
+                call()
+            except backendmlp.InputError as error:
+                assert "pip install 'backendmlp[plot]'" in str(error)
+            else:
+                raise AssertionError("no error")
     """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
@@ -142,25 +250,37 @@ def test_matplotlib_is_imported_late_and_missed_politely():
 class TestCurves:
     def test_labels_and_titles(self):
         records = history(3)
-        records[1] |= {"test_loss": 0.1, "test_accuracy": 0.8}
-        said = texts(figures.curves(records))
+        records[1] = history(2, test_loss=0.1, test_accuracy=0.8)[1]
+        said = texts(drawing.curves({"": [records]}))
         for text in [
             "train 0.500",
             "test 0.600",
             "test 75.00 %",
             "loss in epoch 2",
             "best in epoch 2",
+            "chosen on the test images",
+            "train: mean over the epoch, while the weights moved",
         ]:
             assert text in said
 
-    @pytest.mark.parametrize("epochs", [1, 2, 3, 10, 1000])
-    def test_ticks_are_whole_epochs(self, epochs):
-        for axes in figures.curves(history(epochs)).axes:
+    def test_a_single_epoch_is_not_the_best(self):
+        said = texts(drawing.curves({"": [history(1)]}))
+        assert "best" not in said
+        assert "chosen" not in said
+
+    @pytest.mark.parametrize("epochs", [1, 2, 3, 10, 12, 30, 101, 1000])
+    def test_ticks_are_whole_epochs_from_the_first_to_the_last(self, epochs):
+        for axes in drawing.curves({"": [history(epochs)]}).axes:
             ticks = axes.get_xticks()
             assert np.array_equal(ticks, np.round(ticks))
+            assert ticks[0] == 1
+            assert ticks[-1] == epochs
+            assert len(ticks) <= 12
+            assert axes.get_xlim()[0] <= 1
 
-    def test_a_line_without_any_number(self):
-        said = texts(figures.curves(history(2, test_loss=float("nan"))))
+    @pytest.mark.parametrize("nothing", [None, float("nan")])
+    def test_a_line_without_any_number(self, nothing):
+        said = texts(drawing.curves({"": [history(2, test_loss=nothing)]}))
         assert "train 0.500" in said
         assert "nan" not in said
 
@@ -168,58 +288,101 @@ class TestCurves:
 class TestConfusion:
     def test_says_what_it_shows(self):
         counts = np.array([[1000, 7, 0], [1, 20, 0], [0, 0, 0]])
-        figure = figures.confusion(counts, ["a", "b", "c"])
+        figure = drawing.confusion(counts, ["a", "b", "c"])
         said = texts(figure)
         assert "1,020 of 1,028 test images classified right (99.22 %)" in said
-        assert "a → b (7 of 8)" in said
+        assert "mistake (7 of 8):\na → b" in said
         assert sorted(text.get_text() for text in figure.axes[0].texts) == ["1", "1000", "20", "7"]
 
     def test_colours_are_shares_of_the_row(self):
         counts = np.array([[3, 1], [0, 10]])
-        shares = figures.confusion(counts, ["a", "b"]).axes[0].images[0].get_array()
+        shares = drawing.confusion(counts, ["a", "b"]).axes[0].images[0].get_array()
         assert np.array_equal(shares, [[0.75, 0.25], [0, 1]])
 
     def test_no_mistake_no_word_about_it(self):
-        assert "mistake" not in texts(figures.confusion(np.eye(2, dtype=int), ["a", "b"]))
+        assert "mistake" not in texts(drawing.confusion(np.eye(2, dtype=int), ["a", "b"]))
+
+    @pytest.mark.parametrize("classes", [2, 62])
+    def test_awkward_names(self, tmp_path, classes):
+        """What is written stays in the picture, however long the names are."""
+        names = (["$x^", "a line\nand another " * 9, "ネコ"] + ["W" * 40] * 59)[:classes]
+        with plots._style():
+            figure = drawing.confusion(np.ones((classes, classes), int), names)
+            figure.draw_without_rendering()
+            box = figure._suptitle.get_window_extent()
+            assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        if classes == 2:
+            plots.save_figures(tmp_path, {"a": figure})
 
 
 class TestHiddenUnits:
     def test_largest_first_on_a_symmetric_scale(self):
         W1 = rng.normal(size=(6, 4)) * [1, 30, 2, 10]
-        images = figures.hidden_units(W1, (2, 3)).axes[0].images
-        assert np.array_equal(images[0].get_array(), W1[:, 1].reshape(2, 3))
-        assert np.array_equal(images[1].get_array(), W1[:, 3].reshape(2, 3))
-        assert len({image.get_clim() for image in images}) == 1
-        low, high = images[0].get_clim()
+        (image,) = drawing.hidden_units(W1, (2, 3)).axes[0].images
+        mosaic = np.ma.filled(image.get_array(), np.nan)
+        assert np.array_equal(mosaic[:2, :3], W1[:, 1].reshape(2, 3))
+        other = [mosaic[:2, 4:7], mosaic[3:5, :3]]  # beside it or below
+        assert any(np.array_equal(tile, W1[:, 3].reshape(2, 3)) for tile in other)
+        low, high = image.get_clim()
         assert -low == high > 0
 
-    def test_at_most_a_hundred(self):
-        figure = figures.hidden_units(rng.normal(size=(4, 130)), (2, 2))
-        assert len(figure.axes[0].images) == 100
-        assert "100 of 130 hidden units" in texts(figure)
+    def test_at_most_a_hundred_and_fewer_of_large_pictures(self):
+        assert "100 of 130 hidden units" in texts(
+            drawing.hidden_units(rng.normal(size=(4, 130)), (2, 2))
+        )
+        assert "4 of 9 hidden units" in texts(
+            drawing.hidden_units(rng.normal(size=(128 * 128, 9)), (128, 128))
+        )
 
     def test_weights_that_are_all_zero(self):
-        figure = figures.hidden_units(np.zeros((4, 3)), (2, 2))
+        figure = drawing.hidden_units(np.zeros((4, 3)), (2, 2))
         assert figure.axes[0].images[0].get_clim() == (-1, 1)
         assert "all 3 hidden units" in texts(figure)
+
+    @pytest.mark.parametrize(
+        ("shape", "hidden"), [((28, 28), 100), ((64, 64), 100), ((400, 400), 2), ((1, 300), 50)]
+    )
+    def test_the_file_is_small(self, tmp_path, shape, hidden):
+        """Noise, which no packing makes smaller, is the worst case."""
+        W1 = rng.normal(size=(shape[0] * shape[1], hidden))
+        with plots._style():
+            figure = drawing.hidden_units(W1, shape)
+        (path,) = plots.save_figures(tmp_path, {"a": figure})
+        assert path.stat().st_size < 300_000
 
 
 class TestMistakes:
     def test_the_most_confident_first(self):
-        figure = figures.mistakes(mistakes(30, (3, 2)), np.array([[5, 0], [30, 5]]), ["cat", "dog"])
+        items = mistakes(25, (3, 2))
+        figure = drawing.mistakes(items, np.array([[5, 0], [30, 5]]), ["cat", "dog"])
         captions = [axes.get_title() for axes in figure.axes]
-        assert captions[0] == "dog →\ncat 1.00"
-        assert captions[1] == "dog →\ncat 0.97"
+        assert captions[0] == "dog\n→ cat (1.00)"
+        assert captions[1] == "dog\n→ cat (0.96)"
         assert sum(map(bool, captions)) == 25
         assert "25 of 30 mistakes" in texts(figure)
 
-    def test_none(self):
-        assert "No mistakes to show for 9 test images" in texts(
-            figures.mistakes([], np.array([[4, 0], [0, 5]]), ["a", "b"])
-        )
+    @pytest.mark.parametrize(
+        ("number", "said"),
+        [(0, "No mistakes to show for"), (1, "The only mistake"), (7, "All 7 mistakes")],
+    )
+    def test_few(self, number, said):
+        counts = np.array([[4, 0], [number, 5]])
+        assert said in texts(drawing.mistakes(mistakes(number, (3, 2)), counts, ["a", "b"]))
 
 
 def test_short_names():
-    assert figures.short("Ankle\n boot") == "Ankle boot"
-    assert figures.short("x" * 18) == "x" * 18
-    assert figures.short("x" * 19) == "x" * 17 + "…"
+    assert drawing.short("Ankle\n boot") == "Ankle boot"
+    assert drawing.short("x" * 18) == "x" * 18
+    assert drawing.short("x" * 19) == "x" * 17 + "…"
+
+
+def test_a_network_that_errs_never():
+    """One row of pixels, two classes, told apart by the first."""
+    labels = np.arange(40, dtype=np.uint8) % 2
+    images = np.zeros((40, 1, 12), np.uint8)
+    images[:, 0, 0] = labels * 255
+    data = Dataset("lines", "nowhere", images, labels, images[:10], labels[:10])
+    mlp = backendmlp.MLP(4, epochs=20, lr=1.0, batch_size=4).fit(images, labels)
+    counts, wrong = try_network(mlp, data)
+    assert counts.tolist() == [[5, 0], [0, 5]]
+    assert wrong == []

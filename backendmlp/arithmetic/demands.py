@@ -49,8 +49,7 @@ def require(backend: Backend, arithmetic: Arithmetic) -> None:
 def _sentence(backend: Backend, reason: str) -> str:
     return (
         f"device {backend.label} of backend {backend.name!r} cannot give bitwise results: "
-        f"{reason}; unset CUBLAS_EMULATE_DOUBLE_PRECISION and CUPY_ACCELERATORS if they are set, "
-        "or choose native numerics or another backend"
+        f"{reason}; {backend.remedy}, or choose native numerics or another backend"
     )
 
 

@@ -10,8 +10,13 @@ from backendmlp import backend as backends
 from backendmlp import compiled
 from backendmlp import record as records
 from backendmlp.commands.progress import Progress
+from backendmlp.config import Config
 from backendmlp.data.origin import origin
+from backendmlp.digests import digest
 from backendmlp.errors import InputError
+from backendmlp.modelfile import load_model
+from backendmlp.record import Data
+from backendmlp.run import MODEL, RECORD
 from backendmlp.verification import hold, open_data, receipt_of
 
 
@@ -35,6 +40,69 @@ def verify(
     if not verdict.verified and record.config.numerics == "native":
         print("native numerics promise no bits; train with --numerics bitwise for that")
     return 0 if verdict.verified else 1
+
+
+def describe(path: Path) -> None:
+    """Print what the run in the folder ``path``, or the receipt or model file ``path``, is."""
+    if not path.is_dir():
+        (_describe_receipt if path.suffix == ".json" else _describe_model)(path)
+        return
+    found = {RECORD: _describe_receipt, MODEL: _describe_model}
+    present = [name for name in found if (path / name).exists()]
+    if not present:
+        raise InputError(
+            f"folder {str(path)!r} has neither {RECORD} nor {MODEL}; give that of a finished run, "
+            "a receipt or a model file"
+        )
+    for name in present:
+        found[name](path / name)
+
+
+def _describe_receipt(path: Path) -> None:
+    record = records.read(path)
+    last = record.epochs[-1] if record.epochs else None
+    print(f"receipt        {path}")
+    print(f"made on        {_plain(record.backend)}, {_plain(record.device)}")
+    print(f"epochs         {len(record.epochs)} of {record.config.epochs}")
+    if last is not None:
+        print(f"weights sha256 {last.weights_sha256}")
+        if last.test_accuracy is not None:
+            print(f"test accuracy  {last.test_accuracy:.2%}")
+    _print_choices(record.config, record.definition, record.data)
+
+
+def _describe_model(path: Path) -> None:
+    parameters, metadata = load_model(path)
+    try:
+        config = records.parse_config(metadata["config"])
+    except InputError as error:
+        raise InputError(f"model file {str(path)!r}: {error}") from error
+    features, hidden = parameters["W1"].shape
+    shape = " x ".join(map(str, metadata["image_shape"]))
+    names = ", ".join(metadata["class_names"])
+    data = metadata.get("data")
+    print(f"model          {path}")
+    print(f"network        {features}-{hidden}-{len(metadata['class_names'])}, inputs {shape}")
+    print(f"classes        {names}")
+    parameters.pop("unit", None)  # of no step's making
+    print(f"weights sha256 {digest(parameters)}")
+    known = None if data is None else records.parse_data(data)
+    _print_choices(config, metadata.get("definition", 1), known)
+
+
+def _print_choices(config: Config, definition: int, data: Data | None) -> None:
+    print(f"configuration  {', '.join(f'{k} {v}' for k, v in config.as_dict().items())}")
+    print(f"definition     {definition}")
+    if data is None:
+        print("data           unknown")
+    else:
+        place = "" if data.origin.path is None else f", {_plain(data.origin.path)}"
+        print(f"data           {_plain(data.origin.name)}{place}, sha256 {data.sha256}")
+
+
+def _plain(text: str) -> str:
+    """What a file says, without what it could do to a terminal."""
+    return text if text.isprintable() else repr(text)
 
 
 def info() -> None:

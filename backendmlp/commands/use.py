@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,31 +15,53 @@ from backendmlp.data import read_pictures
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
 from backendmlp.mlp import MLP
-from backendmlp.run import MODEL
+from backendmlp.modelfile import load_model
+from backendmlp.record import Data, parse_data, read
+from backendmlp.run import MODEL, RECORD
 from backendmlp.training import predictions_digest
+from backendmlp.verification import open_data
 
 
 def evaluate(
-    path: Path, *, backend: str, device: str | None, data: Path | None, dataset: str | None
+    path: Path,
+    *,
+    backend: str,
+    device: str | None,
+    data: Path | None,
+    dataset: str | None,
+    form: str,
 ) -> None:
-    """Print loss, accuracy, the accuracy of each class and the predictions' digest."""
+    """Print loss, accuracy, the accuracy of each class, on which data, and the predictions' digest.
+
+    The data are those asked for, or else those that the model was trained on.
+    """
     mlp = _load(path, backend, device)
-    source = origin(data, dataset).open()
+    given = data is not None or dataset is not None
+    source = origin(data, dataset).open() if given else open_data(_trained_on(path))
     if source.classes > len(mlp.class_names):
         raise InputError(
             f"the data have {source.classes} classes, the model {len(mlp.class_names)}; "
             "give data of the classes it was trained on"
         )
     found = mlp.evaluate(source.test_images, source.test_labels)
-    shares = mlp.predict_proba(source.test_images)
-    count = len(source.test_labels)
-    print(f"test loss {found.loss:.4f}  test accuracy {found.accuracy:.2%}  ({count:,} images)")
     predicted = mlp.predict(source.test_images)
+    shares = mlp.predict_proba(source.test_images)
+    right = predicted == source.test_labels
+    classes = []
     for label, name in enumerate(mlp.class_names):
-        own = source.test_labels == label
-        if own.any():
-            print(f"  {name:<16} {np.mean(predicted[own] == label):7.2%}  of {own.sum():,}")
-    print(f"predictions sha256 {predictions_digest(shares)}")
+        own = right[source.test_labels == label]
+        if own.size:
+            entry = {"class": name, "accuracy": float(np.mean(own)), "images": own.size}
+            classes.append(entry)
+    result = {
+        "data": {"name": source.name, "source": source.source, "sha256": source.sha256},
+        "images": len(source.test_labels),
+        "test_loss": found.loss,
+        "test_accuracy": found.accuracy,
+        "classes": classes,
+        "predictions_sha256": predictions_digest(shares),
+    }
+    {"text": _print_scores, "json": _print_result}[form](result)
 
 
 def predict(
@@ -49,6 +72,34 @@ def predict(
     pictures, names = read_pictures(images, _picture_shape(path, mlp.image_shape))
     shares, classes = mlp.predict_proba(pictures), mlp.predict(pictures)
     {"text": _print_text, "csv": _print_csv, "json": _print_json}[form](mlp, names, shares, classes)
+
+
+def _trained_on(path: Path) -> Data:
+    """The data of the run in the folder ``path``, or those that the model file ``path`` names."""
+    if path.is_dir() and (path / RECORD).exists():
+        return read(path / RECORD).data
+    data = load_model(_model_file(path))[1].get("data")
+    if data is None:
+        raise InputError(
+            f"model file {str(path)!r} does not say which data it was trained on; name those to "
+            "evaluate it on with --data or --dataset"
+        )
+    return parse_data(data)
+
+
+def _print_scores(result: dict[str, Any]) -> None:
+    print(
+        f"test loss {result['test_loss']:.4f}  test accuracy {result['test_accuracy']:.2%}  "
+        f"({result['images']:,} images)"
+    )
+    for entry in result["classes"]:
+        print(f"  {entry['class']:<16} {entry['accuracy']:7.2%}  of {entry['images']:,}")
+    print(f"data {result['data']['name']}, {result['data']['source']}")
+    print(f"predictions sha256 {result['predictions_sha256']}")
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    print(json.dumps(result, indent=2))
 
 
 def _picture_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -65,7 +116,11 @@ def _picture_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _load(path: Path, backend: str, device: str | None) -> MLP:
-    return MLP.load(path / MODEL if path.is_dir() else path, backend=backend, device=device)
+    return MLP.load(_model_file(path), backend=backend, device=device)
+
+
+def _model_file(path: Path) -> Path:
+    return path / MODEL if path.is_dir() else path
 
 
 def _rows(

@@ -402,8 +402,9 @@ CLONED static void softmax(const struct share *own, const struct shared *shared,
         for (int64_t c = 0; c < classes; c++)
             row[c] *= share;
         if (job->probabilities != NULL)
-            memcpy((double *)job->probabilities + (start + i) * classes, row,
-                   (size_t)classes * sizeof(double));
+            for (int64_t c = 0; c < classes; c++) /* none subnormal, as in the definition */
+                ((double *)job->probabilities)[(start + i) * classes + c] =
+                    row[c] <= 0x1p-1022 ? 0.0 : row[c];
         if (known)
             row[label] -= 1.0;
         for (int64_t c = 0; c < classes; c++)

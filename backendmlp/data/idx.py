@@ -101,6 +101,7 @@ def _read_plain(file: BinaryIO, size: int, path: StrPath, ndim: int) -> Bytes:
     offset = file.tell()
     _refuse_other_size(size - offset, shape, path)
     mapped = np.memmap(file, np.uint8, "r", offset, shape)
+    mapped.filename = os.fspath(path)  # for who finds the file cut short later
     return mapped.view(np.ndarray)
 
 

@@ -1,0 +1,82 @@
+"""What the folder of a run has to show: its epochs, its network, and what that does wrong."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backendmlp import record as records
+from backendmlp.backend import to_numpy
+from backendmlp.data import Dataset
+from backendmlp.errors import InputError
+from backendmlp.files import StrPath, shown
+from backendmlp.mlp import MLP
+from backendmlp.record import Data, Record
+from backendmlp.run import MODEL, RECORD
+
+MAX_MISTAKES = 25
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test image (rows, columns) uint8, two numbers of classes, the wrong one's probability."""
+
+    image: np.ndarray
+    true: int
+    predicted: int
+    probability: float
+
+
+def read_record(run: StrPath) -> Record:
+    """The receipt of ``run``, a run's folder or the run.json in it, with at least one epoch."""
+    if os.path.isdir(run) and not os.path.lexists(Path(run, RECORD)):
+        raise InputError(
+            f"folder {shown(run)} holds no {RECORD}; name the folder of a run that has ended or "
+            "was interrupted"
+        )
+    record = records.read(Path(run, RECORD) if os.path.isdir(run) else run)
+    if not record.epochs:
+        raise InputError(f"run {shown(run)} has no finished epoch; there is nothing to plot yet")
+    return record
+
+
+def read_network(run: StrPath) -> MLP:
+    """The network of ``run``."""
+    return MLP.load(Path(run if os.path.isdir(run) else Path(run).parent, MODEL))
+
+
+def require_same(dataset: Dataset, data: Data) -> None:
+    """Refuse another data set than the run's."""
+    if dataset.sha256 != data.sha256:
+        raise InputError(
+            f"{shown(dataset.source)} has the SHA-256 {dataset.sha256[:16]}..., and the run was "
+            f"made with {data.sha256[:16]}...; give the run's own data"
+        )
+
+
+def try_network(mlp: MLP, dataset: Dataset, images: Any = None) -> tuple[np.ndarray, list[Mistake]]:
+    """What ``mlp`` makes of the test images: counts (C, C), a row for each true class, mistakes.
+
+    ``images`` are the test images where they lie on a device.  The mistakes are the most confident
+    ones, at most :data:`MAX_MISTAKES`.
+    """
+    images = dataset.test_images if images is None else images
+    shares = to_numpy(mlp.predict_proba(images))
+    labels, classes = np.asarray(dataset.test_labels), shares.argmax(axis=1)  # the first of equals
+    counts = np.zeros((shares.shape[1],) * 2, np.int64)
+    np.add.at(counts, (labels, classes), 1)
+    wrong = np.flatnonzero(classes != labels)
+    surest = wrong[np.argsort(-shares[wrong, classes[wrong]], kind="stable")][:MAX_MISTAKES]
+    return counts, [
+        Mistake(
+            np.asarray(dataset.test_images[i]),
+            int(labels[i]),
+            int(classes[i]),
+            float(shares[i, classes[i]]),
+        )
+        for i in surest
+    ]
