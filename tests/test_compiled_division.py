@@ -89,26 +89,27 @@ def test_a_batch_longer_than_what_is_converted_at_one_time(steps):
 
 
 @pytest.mark.parametrize(
-    ("threads", "hidden", "size", "division"),
+    ("threads", "features", "hidden", "size", "division"),
     [
-        (2, 100, 1024, (2, 1)),
-        (16, 100, 64, (8, 1)),
-        (16, 100, 127, (8, 1)),
-        (16, 100, 128, (8, 2)),
-        (16, 30, 1024, (2, 8)),
-        (4, 15, 256, (1, 4)),
-        (4, 15, 190, (1, 2)),
+        (2, 784, 100, 1024, (2, 1)),
+        (16, 784, 100, 512, (8, 1)),
+        (16, 784, 100, 1024, (8, 2)),
+        (16, 784, 30, 1024, (2, 2)),
+        (4, 784, 15, 256, (1, 1)),
+        (4, 3000, 15, 256, (1, 2)),
+        (4, 3000, 15, 1024, (1, 4)),
+        (4, 20000, 15, 127, (1, 1)),
     ],
 )
 def test_units_are_divided_first_and_then_the_rows_of_large_batches(
-    steps, threads, hidden, size, division
+    steps, threads, features, hidden, size, division
 ):
-    images, labels, p = problem((5, hidden, 3), "pixels", 1024)
+    images, labels, p = problem((features, hidden, 3), "pixels", size)
     with threadpoolctl.threadpool_limits(threads, "blas"):
         step = steps.stepper(BITWISE, p, 0.1, images)
-    found = after(step, images, labels, np.arange(1024), size)
+    found = after(step, images, labels, np.arange(size), size)
     assert (step.groups, step._job.threads) == (division[0], division[0] * division[1])
-    expected = after(Step(BITWISE, p, 0.1), images, labels, np.arange(1024), size)
+    expected = after(Step(BITWISE, p, 0.1), images, labels, np.arange(size), size)
     assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
 
 

@@ -23,6 +23,7 @@ Array = Any
 
 _FEWEST_UNITS = 12  # of a thread: with fewer, products so narrow are slow
 _FEWEST_ROWS = 64  # of a thread: with fewer, adding up what each found takes as long
+_FEWEST_PRODUCTS = 1 << 22  # likewise: with fewer, threads spend their time beginning and meeting
 _SCORED = 256  # images in a pass that learns nothing
 _PAGE = 4096
 _LARGEST = 2.0**100  # of bitwise.h
@@ -140,7 +141,10 @@ class CompiledStep:
         """Among how many threads of a group the rows of a batch are divided."""
         if self._division:
             return self._division[1]
-        return max(1, min(self._threads // self._job.groups, batch // _FEWEST_ROWS))
+        job = self._job
+        products = batch * job.features * (job.hidden // job.groups)
+        worth = min(batch // _FEWEST_ROWS, products // _FEWEST_PRODUCTS)
+        return max(1, min(self._threads // job.groups, worth))
 
     def _make_room(self) -> None:
         """A workspace that is large enough and begins with a page."""
