@@ -214,7 +214,7 @@ def test_integers_are_not_guessed_at(images):
     ],
 )  # fmt: skip
 def test_classic_mistakes_give_one_warning(images, labels, words):
-    line = inspect.currentframe().f_lineno + 2
+    line = inspect.currentframe().f_lineno + 3
     with warnings.catch_warnings(record=True) as every:
         warnings.simplefilter("always")
         MLP(2, epochs=1, numerics="native").fit(images, labels)
