@@ -76,15 +76,19 @@ def settled(x: Array, unit: Array) -> Array:
 
 
 def _unit(x: Array) -> Array:
-    """Where a column holds numbers beyond 2**450: NaN."""
+    """Where a column holds numbers beyond 2**450: NaN.  One of tiny numbers alone counts as zero.
+
+    Below 2**-450 no product can tell them from zero, and a library may not even try to.
+    """
     xp = namespace(x)
     top = xp.max(xp.abs(x), axis=0)
-    return power_of_two(xp.where(top > 0.0, top, _number(x, 1.0))) * 2.0**-TRAINING_BITS
+    tiny = top < 2.0**-const.WINDOW
+    return power_of_two(xp.where(tiny, _number(x, 1.0), top)) * 2.0**-TRAINING_BITS
 
 
 def _in_units(x: Array, unit: Array) -> Array:
     xp = namespace(x, unit)
-    x = xp.astype(x, xp.float64) / PIXEL_LEVELS if is_pixels(x) else x
+    x = xp.astype(x, xp.float64) * (1.0 / PIXEL_LEVELS) if is_pixels(x) else x
     return x * (1.0 / unit)
 
 

@@ -525,12 +525,19 @@ def disagreements(
         if not possible(path, implementations):
             continue
         flushes = any(implementations[name].flushes for name, _ in path)
+        if flushes and _starts_subnormal(case):
+            continue
         try:
             one = _difference(path, expected, went(case, path, implementations), flushes)
         except Exception as error:  # whatever it is, the definition did not raise it
             one = Disagreement(path, f"{type(error).__name__}: {error}")
         found += [one] if one else []
     return found
+
+
+def _starts_subnormal(case: Case) -> bool:
+    """Whether weights below 2**-1022 are put in by hand, as no training leaves them."""
+    return case["start"]["kind"] == "subnormal" and not case["start"]["settled"]
 
 
 def _difference(
