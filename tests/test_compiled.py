@@ -147,6 +147,7 @@ def test_trainings_side_by_side(compiled):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory's size is read where Linux says it")
+@pytest.mark.slow
 def test_calls_leave_no_memory_behind(compiled):
     """What describes new threads was once not given back: 300 bytes a call, 6 MB in this many."""
     images, labels, p = problem(BITWISE, count=64, features=20)
@@ -368,6 +369,7 @@ def build(compiled, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("flags", FLAGS, ids=" ".join)
+@pytest.mark.slow
 def test_any_optimisation_gives_the_same_bits(build, flags):
     build("-ffp-contract=off", *flags)
     for case in ("sample", "wide"):

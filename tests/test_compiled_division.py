@@ -42,6 +42,7 @@ def after(step, images, labels, order, size: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("inputs", ["pixels", "features"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("division", DIVISIONS)
+@pytest.mark.slow
 def test_every_division_gives_the_bits_of_the_definition(steps, division, shape, inputs):
     """Also where a thread has no row, where steps have one, and at rates that go wild."""
     images, labels, p = problem(shape, inputs)
@@ -61,6 +62,7 @@ def test_every_division_gives_the_bits_of_the_definition(steps, division, shape,
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("division", DIVISIONS)
+@pytest.mark.slow
 def test_native_divisions_agree_and_repeat_their_bits(steps, division, dtype):
     native = choose("native", dtype)
     images, labels, p = problem((60, 37, 10), "pixels")

@@ -55,6 +55,7 @@ def data(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("numerics", ["bitwise", "native"])
+@pytest.mark.slow
 def test_the_command_line(folder, data, numerics):
     common = "--data", data, "--epochs", 3, "--numerics", numerics
     run, other = folder / numerics, folder / f"{numerics}-numpy"
@@ -94,6 +95,7 @@ main(sys.argv[1:])
 
 
 @pytest.mark.parametrize(("first", "second"), [("cupy", "numpy"), ("numpy", "cupy")])
+@pytest.mark.slow
 def test_a_run_goes_on_on_the_other_backend(folder, data, first, second):
     common = "--data", data, "--epochs", 2, "--batch-size", 16
     run, whole = folder / f"from-{first}", folder / f"whole-{first}"
@@ -249,6 +251,7 @@ assert pinned[0] < 1 << 20, pinned
 
 
 @pytest.mark.parametrize("numerics", ["bitwise", "native"])
+@pytest.mark.slow
 def test_on_the_second_gpu_nothing_crosses_within_an_epoch_and_three_arrays_at_its_end(numerics):
     """Operations outside the backend's scope are refused there."""
     done = python("-c", TRANSFERS.format(numerics=numerics))

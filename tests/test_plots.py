@@ -72,6 +72,7 @@ def runs(folder, data):
     return {name: folder / name for name in options}
 
 
+@pytest.mark.slow
 class TestPlotCommand:
     def test_one_run_again_as_after_its_training(self, runs, tmp_path):
         run = shutil.copytree(runs["a"], tmp_path / "a")

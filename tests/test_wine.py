@@ -55,6 +55,7 @@ def test_any_threads_give_the_same_bits_with_other_products_than_blas(here):
 
 @pytest.mark.skipif(shutil.which("wine") is None, reason="wine is not installed")
 @pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed")
+@pytest.mark.slow
 def test_windows_gives_the_same_bits_as_this_machine(here, tmp_path, monkeypatch):
     monkeypatch.setenv("BACKENDMLP_PLATFORM", "win_amd64")
     library = tmp_path / "libstep.dll"
