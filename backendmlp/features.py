@@ -8,7 +8,6 @@ value by value, so a row settles to the same bits on every machine and beside an
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from backendmlp.arithmetic import constants as const
 from backendmlp.arithmetic.bitwise import FEATURE_BITS, power_of_two
 from backendmlp.backend import device_of, namespace, to_numpy
-from backendmlp.errors import InputError
+from backendmlp.errors import InputError, warn
 from backendmlp.model import PIXEL_LEVELS, is_pixels
 
 Array = Any
@@ -66,11 +65,10 @@ def settled(x: Array, unit: Array) -> Array:
         clipped += int(xp.sum(xp.astype(xp.abs(steps) > LARGEST, xp.int64)))
         pieces.append(_whole(steps))
     if clipped:
-        warnings.warn(
+        warn(
             f"{clipped} of the {x.shape[0] * x.shape[1]} feature values lie beyond "
             f"{LARGEST >> TRAINING_BITS} times the range of the training features and were "
-            "clipped; scale them as the training features were",
-            stacklevel=2,
+            "clipped; scale them as the training features were"
         )
     return pieces[0] if len(pieces) == 1 else xp.concat(pieces)
 
@@ -114,9 +112,8 @@ def _pieces(x: Array) -> Iterator[Array]:
 def _warn_of_swallowed(columns: list[int]) -> None:
     named = ", ".join(map(str, columns[:_NAMED])) + (", ..." if len(columns) > _NAMED else "")
     what = f"column {named} varies" if len(columns) == 1 else f"columns {named} vary"
-    warnings.warn(
+    warn(
         f"feature {what} by less than {_FEWEST_STEPS} parts in {1 << TRAINING_BITS} of the largest "
         "value there, which bitwise numerics round away; standardise the features (subtract each "
-        "column's mean, divide by its standard deviation)",
-        stacklevel=3,
+        "column's mean, divide by its standard deviation)"
     )
