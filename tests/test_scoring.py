@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import os
+import signal
 import threading
 
 import exact
 import numpy as np
 import pytest
+import threadpoolctl
 from tolerances import assert_close
 
 import backendmlp
@@ -80,3 +84,42 @@ def test_threads_may_share_a_model(numerics):
     assert [found[i] for i in range(8)] == alone
     for name, value in before.items():
         assert mlp.parameters[name].tobytes() == value.tobytes()
+
+
+@pytest.fixture
+def many(sample):
+    """A model and images enough that several threads predict."""
+    mlp = backendmlp.MLP(200, epochs=1, batch_size=500).fit(
+        sample.train_images[:1000], sample.train_labels[:1000]
+    )
+    return mlp, sample.train_images
+
+
+def test_an_interrupted_prediction_leaves_its_memory_to_the_threads_it_left(many, monkeypatch):
+    mlp, images = many
+    expected = mlp.predict_proba(images).tobytes()
+
+    def interrupted(thread, timeout=None):
+        raise KeyboardInterrupt
+
+    with threadpoolctl.threadpool_limits(3):
+        for _ in range(5):
+            with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+                patch.setattr(threading.Thread, "join", interrupted)
+                mlp.predict_proba(images)
+            assert mlp.predict_proba(images).tobytes() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_forked_beside_a_prediction_predicts_too(many, steps):
+    """It would wait for ever for a lock that a thread of its parent held."""
+    mlp, images = many
+    expected = mlp.predict_proba(images[:5]).tobytes()
+    (scorer,) = (one for one in mlp._scorer[2]._compiled.values() if one is not None)
+    with scorer._lock:  # as if another thread were in there
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            os._exit(0 if mlp.predict_proba(images[:5]).tobytes() == expected else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,13 +25,31 @@ _ROWS = np.arange(_PIECE, dtype=np.int64)
 _NO_LABELS = np.zeros(_PIECE, np.int64)
 
 
+_SCORERS: weakref.WeakSet[CompiledScorer] = weakref.WeakSet()
+
+
+def _begin_anew() -> None:
+    for scorer in list(_SCORERS):
+        scorer.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
 class CompiledScorer:
     """What ``step``, of one thread, makes of images; nothing is learned, threads may share it."""
 
     def __init__(self, step: CompiledStep) -> None:
-        self._step, self._lock = step, threading.Lock()
-        self._workers: list[_Worker] = []
+        self._step = step
+        self.begin_anew()
+        _SCORERS.add(self)
         self._dtype = np.dtype(step.arithmetic.dtype)
+
+    def begin_anew(self) -> None:
+        """Forget whoever is at work: after a fork those threads and their lock are not there."""
+        self._lock = threading.Lock()
+        self._workers: list[_Worker] = []
 
     def score(self, images: Array, labels: Array | None) -> Scores | None:
         """The scores of ``images`` (N, F), with ``labels`` (N,) or for their probabilities alone.
@@ -43,26 +63,40 @@ class CompiledScorer:
             labels = np.ascontiguousarray(labels, np.int64)
         with self._lock, self._step._blas.single_threaded():
             threads = 1 + count * job.features * job.hidden // _WORTH_A_THREAD
-            whole = self._run(min(threads, self._step._blas.threads), images, labels, found)
+            # Taken, so that threads which an interruption leaves at work keep theirs to themselves.
+            workers, self._workers = self._workers, []
+            threads = min(threads, self._step._blas.threads)
+            whole = self._run(workers, threads, images, labels, found)
+            self._workers = workers
         return found if whole else None
 
-    def _run(self, threads: int, images: Array, labels: Array | None, found: Scores) -> bool:
+    def _run(
+        self,
+        workers: list[_Worker],
+        threads: int,
+        images: Array,
+        labels: Array | None,
+        found: Scores,
+    ) -> bool:
         """Whether all went well; each thread takes the next piece that nobody has taken."""
-        while len(self._workers) < threads:
-            self._workers.append(_Worker(self._step))
+        while len(workers) < threads:
+            workers.append(_Worker(self._step))
         rows = min(_PIECE, -(-len(images) // threads))
         pieces = iter([slice(at, at + rows) for at in range(0, len(images), rows)])
         if threads == 1:
-            return self._workers[0].work(pieces, images, labels, found)
+            return workers[0].work(pieces, images, labels, found)
         fine: list[bool] = []
 
         def work(worker: _Worker) -> None:
-            fine.append(worker.work(pieces, images, labels, found))
+            try:
+                fine.append(worker.work(pieces, images, labels, found))
+            except Exception:  # the definition, asked instead, says what is wrong
+                fine.append(False)
 
-        others = [threading.Thread(target=work, args=(w,)) for w in self._workers[1:threads]]
+        others = [threading.Thread(target=work, args=(w,)) for w in workers[1:threads]]
         for other in others:
             other.start()
-        work(self._workers[0])
+        work(workers[0])
         for other in others:
             other.join()
         return fine == [True] * threads
