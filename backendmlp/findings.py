@@ -17,6 +17,7 @@ from backendmlp.files import StrPath, shown
 from backendmlp.mlp import MLP
 from backendmlp.record import Data, Record
 from backendmlp.run import MODEL, RECORD
+from backendmlp.verification import receipt_of
 
 MAX_MISTAKES = 25
 
@@ -38,7 +39,7 @@ def read_record(run: StrPath) -> Record:
             f"folder {shown(run)} holds no {RECORD}; name the folder of a run that has ended or "
             "was interrupted"
         )
-    record = records.read(Path(run, RECORD) if os.path.isdir(run) else run)
+    record = records.read(receipt_of(run))
     if not record.epochs:
         raise InputError(f"run {shown(run)} has no finished epoch; there is nothing to plot yet")
     return record
@@ -46,7 +47,7 @@ def read_record(run: StrPath) -> Record:
 
 def read_network(run: StrPath) -> MLP:
     """The network of ``run``."""
-    return MLP.load(Path(run if os.path.isdir(run) else Path(run).parent, MODEL))
+    return MLP.load(receipt_of(run).parent / MODEL)
 
 
 def require_same(dataset: Dataset, data: Data) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from backendmlp.data import read_pictures
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
+from backendmlp.evaluation import classes as classes_of
 from backendmlp.mlp import MLP
 from backendmlp.modelfile import load_model
 from backendmlp.record import Data, parse_data, read
@@ -44,9 +45,8 @@ def evaluate(
             "give data of the classes it was trained on"
         )
     found = mlp.evaluate(source.test_images, source.test_labels)
-    predicted = mlp.predict(source.test_images)
     shares = mlp.predict_proba(source.test_images)
-    right = predicted == source.test_labels
+    right = classes_of(shares) == source.test_labels
     classes = []
     for label, name in enumerate(mlp.class_names):
         own = right[source.test_labels == label]
