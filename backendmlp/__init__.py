@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from backendmlp.config import Config
     from backendmlp.data import Dataset, load_file, load_folder, load_named, load_sample
     from backendmlp.digests import digest
-    from backendmlp.evaluation import Evaluation
     from backendmlp.mlp import MLP
+    from backendmlp.network.evaluation import Evaluation
     from backendmlp.plots import figures
-    from backendmlp.run import Run
-    from backendmlp.runs import resume_run, train_run
-    from backendmlp.training import EpochRecord
-    from backendmlp.verification import Verdict, verify
+    from backendmlp.runs.folder import resume_run, train_run
+    from backendmlp.runs.run import Run
+    from backendmlp.runs.verification import Verdict, verify
+    from backendmlp.training.epochs import EpochRecord
 
 
 # Loaded on first use: importing the package must cost little more than importing NumPy.
@@ -32,21 +32,21 @@ _HOMES = {
     "Backend": "backend",
     "Config": "config",
     "Dataset": "data",
-    "EpochRecord": "training",
-    "Evaluation": "evaluation",
+    "EpochRecord": "training.epochs",
+    "Evaluation": "network.evaluation",
     "MLP": "mlp",
-    "Run": "run",
-    "Verdict": "verification",
+    "Run": "runs.run",
+    "Verdict": "runs.verification",
     "digest": "digests",
     "figures": "plots",
     "load_file": "data",
     "load_folder": "data",
     "load_named": "data",
     "load_sample": "data",
-    "resume_run": "runs",
+    "resume_run": "runs.folder",
     "select": "backend",
-    "train_run": "runs",
-    "verify": "verification",
+    "train_run": "runs.folder",
+    "verify": "runs.verification",
 }
 
 __all__ = [

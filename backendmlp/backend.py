@@ -38,7 +38,7 @@ class Backend:
 
     ``xp`` is the library's Array API namespace, ``device`` what that namespace takes for
     ``device=``.  ``in_memory`` says that its arrays lie in the host's memory as NumPy's do, which
-    the steps of :mod:`backendmlp.compiled` build upon.
+    the steps of :mod:`backendmlp.steps.compiled` build upon.
     ``packages`` are the distributions whose versions matter to a run; work on the device happens
     within ``scope()``, without which CuPy makes arrays on another device; ``ran_out`` tells whether
     an exception means that memory ran out.  A device with memory of its own has ``put``, which

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from backendmlp.findings import Mistake
-    from backendmlp.training import EpochRecord
+    from backendmlp.training.epochs import EpochRecord
 
 MAX_UNITS = 100
 MAX_NUMBERED_CLASSES = 60  # with more of them, nobody could read a number in a cell

@@ -17,7 +17,7 @@ from backendmlp.arithmetic import constants as const
 from backendmlp.arithmetic.bitwise import FEATURE_BITS, power_of_two
 from backendmlp.backend import device_of, namespace, to_numpy
 from backendmlp.errors import InputError, warn
-from backendmlp.model import PIXEL_LEVELS, is_pixels
+from backendmlp.network.model import PIXEL_LEVELS, is_pixels
 
 Array = Any
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp import record as records
 from backendmlp.backend import to_numpy
 from backendmlp.data import Dataset
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, shown
 from backendmlp.mlp import MLP
-from backendmlp.record import Data, Record
-from backendmlp.run import MODEL, RECORD
-from backendmlp.verification import receipt_of
+from backendmlp.runs import record as records
+from backendmlp.runs.record import Data, Record
+from backendmlp.runs.run import MODEL, RECORD
+from backendmlp.runs.verification import receipt_of
 
 MAX_MISTAKES = 25
 

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from backendmlp import backend as backends
-from backendmlp import evaluation, inputs, memory, mistakes, model
+from backendmlp import inputs, memory, mistakes
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config, definition
 from backendmlp.errors import InputError
-from backendmlp.evaluation import Evaluation
 from backendmlp.features import feature_unit, needs_unit, settled
-from backendmlp.scoring import Scorer
-from backendmlp.trainer import Trainer
-from backendmlp.training import EpochRecord, train
+from backendmlp.network import evaluation, model
+from backendmlp.network.evaluation import Evaluation
+from backendmlp.steps.scoring import Scorer
+from backendmlp.training.epochs import EpochRecord, train
+from backendmlp.training.trainer import Trainer
 
 Array = Any
 
@@ -176,7 +177,7 @@ class MLP:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to ``path`` as safetensors, with its configuration and class names."""
-        from backendmlp.modelfile import save_model
+        from backendmlp.runs.modelfile import save_model
 
         self._fitted()
         tensors = dict(self.parameters)
@@ -195,7 +196,7 @@ class MLP:
         cls, path: str | os.PathLike[str], *, backend: str = "numpy", device: str | None = None
     ) -> MLP:
         """The model that :meth:`save` or ``backendmlp train`` wrote to ``path``."""
-        from backendmlp.modelfile import load_model
+        from backendmlp.runs.modelfile import load_model
 
         parameters, metadata = load_model(path)
         try:

@@ -16,12 +16,12 @@ from backendmlp.data import Dataset
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, writable_folder, write_atomically
 from backendmlp.findings import read_network, read_record, require_same, try_network
-from backendmlp.record import Data, Record
+from backendmlp.runs.record import Data, Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from backendmlp.training import EpochRecord
+    from backendmlp.training.epochs import EpochRecord
 
 Array = Any
 

@@ -35,7 +35,7 @@ from endurance_limits import memory_limit
 from backendmlp.data import load_folder, load_sample, write_idx
 from backendmlp.data.dataset import FILES
 from backendmlp.digests import digest
-from backendmlp.modelfile import load_model
+from backendmlp.runs.modelfile import load_model
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 3600  # seconds that a process may live

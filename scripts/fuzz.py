@@ -44,8 +44,8 @@ def readers() -> dict[str, list[tuple[str, Reader]]]:
     import PIL.PngImagePlugin  # noqa: F401
     import safetensors.numpy  # noqa: F401
 
-    from backendmlp import checkpoint, modelfile, record
     from backendmlp.data import idx, npz, pictures
+    from backendmlp.runs import checkpoint, modelfile, record
 
     names = ("input", "input.gz")
     return {

@@ -40,15 +40,17 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from backendmlp import backend as backends  # noqa: E402
-from backendmlp import choose, compiled, evaluation, features, model  # noqa: E402
+from backendmlp import features  # noqa: E402
 from backendmlp.arithmetic import demands  # noqa: E402
 from backendmlp.arithmetic.bitwise import Bitwise  # noqa: E402
 from backendmlp.backend import Backend, to_numpy  # noqa: E402
 from backendmlp.config import LARGEST_COUNT, Config  # noqa: E402
 from backendmlp.errors import InputError  # noqa: E402
-from backendmlp.scoring import Scorer  # noqa: E402
-from backendmlp.step import Step, Stepper  # noqa: E402
-from backendmlp.trainer import DivergenceError, State, Trainer  # noqa: E402
+from backendmlp.network import evaluation, model  # noqa: E402
+from backendmlp.steps import choose, compiled  # noqa: E402
+from backendmlp.steps.definition import Step, Stepper  # noqa: E402
+from backendmlp.steps.scoring import Scorer  # noqa: E402
+from backendmlp.training.trainer import DivergenceError, State, Trainer  # noqa: E402
 
 Case = dict[str, Any]
 Make = Callable[..., Stepper]

@@ -22,9 +22,10 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # unless it is installed
 
-from backendmlp import MLP, InputError, compiled, load_sample, select
+from backendmlp import MLP, InputError, load_sample, select
 from backendmlp.digests import digest
-from backendmlp.training import predictions_digest
+from backendmlp.steps import compiled
+from backendmlp.training.epochs import predictions_digest
 
 RUNS = {
     "784-100-10, batch 64, 2 epochs": {"hidden": 100, "batch_size": 64, "epochs": 2},

@@ -129,7 +129,7 @@ def unless_open(function):
 
 def import_all() -> None:
     import backendmlp
-    import backendmlp.lock
+    import backendmlp.runs.lock
 
     for module in pkgutil.walk_packages(backendmlp.__path__, "backendmlp."):
         if not module.name.endswith(("__main__", "libstep")):  # which is no module
@@ -137,7 +137,7 @@ def import_all() -> None:
     # The rest of the standard library would take the whole system for Windows.
     own = types.SimpleNamespace(**vars(os))
     own.name = "nt"
-    backendmlp.lock.os = own  # type: ignore[attr-defined]
+    backendmlp.runs.lock.os = own  # type: ignore[attr-defined]
 
 
 def work(folder: str) -> None:

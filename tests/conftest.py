@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import backendmlp
-from backendmlp import compiled
 from backendmlp.backend import Backend
+from backendmlp.steps import compiled
 
 PLACES = {
     "numpy": ("numpy", None),
@@ -52,7 +52,7 @@ def pytest_sessionstart() -> None:
 
 @pytest.fixture(scope="session")
 def steps() -> ModuleType:
-    """:mod:`backendmlp.compiled`, where its steps can run."""
+    """:mod:`backendmlp.steps.compiled`, where its steps can run."""
     if not compiled.available():
         reason = "no compiled steps: no C compiler at installation, or not NumPy's own OpenBLAS"
         pytest.fail(reason) if "compiled" in REQUIRED else pytest.skip(reason)

@@ -67,7 +67,7 @@ def run(
 
 def machine() -> dict[str, Any]:
     """What bits must not depend on: NumPy's version, its CPU kernels, the BLAS and its threads."""
-    from backendmlp import compiled
+    from backendmlp.steps import compiled
 
     simd = np.show_config(mode="dicts")["SIMD Extensions"]
     found: dict[str, Any] = {"python": platform.python_version(), "byteorder": sys.byteorder}

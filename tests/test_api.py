@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import backendmlp
-from backendmlp import MLP, Config, InputError, evaluation, model
+from backendmlp import MLP, Config, InputError
 from backendmlp.arithmetic import choose
 from backendmlp.backend import to_numpy
-from backendmlp.trainer import DivergenceError, Trainer
+from backendmlp.network import evaluation, model
+from backendmlp.training.trainer import DivergenceError, Trainer
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 4, 5), dtype=np.uint8)
 LABELS = np.arange(30) % 3

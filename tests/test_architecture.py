@@ -57,13 +57,13 @@ def test_public_names_stay_what_they_are(name):
     code = f"""
 import types, backendmlp
 first = backendmlp.{name}
-import backendmlp.mlp, backendmlp.training, backendmlp.data
+import backendmlp.mlp, backendmlp.training.epochs, backendmlp.data
 assert not isinstance(first, types.ModuleType), first
 assert backendmlp.{name} is first, backendmlp.{name}
 assert callable(first)
 """
     python(code)
-    python(f"import backendmlp.mlp, backendmlp.training\n{code}")
+    python(f"import backendmlp.mlp, backendmlp.training.epochs\n{code}")
 
 
 def refusal(code: str, *path: Path) -> str:
@@ -174,14 +174,20 @@ def test_imports_have_no_circle():
         name: imported(name, ast.parse(path.read_text(encoding="utf-8")))
         for name, path in MODULES.items()
     }
-    assert "backendmlp.compiled" in graph["backendmlp.choose"]
+    assert "backendmlp.steps.compiled" in graph["backendmlp.steps.choose"]
     order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names a circle
-    assert order.index("backendmlp.step") < order.index("backendmlp.choose")
+    assert order.index("backendmlp.steps.definition") < order.index("backendmlp.steps.choose")
 
 
 def test_the_network_is_written_above_the_standard_alone():
     """The model, the seam and the trainer take their namespace from their arguments."""
-    for name in ("model", "step", "evaluation", "arithmetic/bitwise", "arithmetic/native"):
+    for name in (
+        "network/model",
+        "steps/definition",
+        "network/evaluation",
+        "arithmetic/bitwise",
+        "arithmetic/native",
+    ):
         tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
         imported = {
             alias.asname or alias.name

@@ -9,10 +9,11 @@ import pytest
 from audit import ForbiddenError, audited
 
 import backendmlp
-from backendmlp import evaluation, features, model
+from backendmlp import features
 from backendmlp.arithmetic import bitwise, choose
 from backendmlp.backend import namespace
-from backendmlp.step import Step
+from backendmlp.network import evaluation, model
+from backendmlp.steps.definition import Step
 
 RATE = 0.5
 

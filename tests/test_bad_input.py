@@ -13,8 +13,8 @@ from commandline import Result, call, receipt, train, weights_digest, write_data
 from conftest import open_or_skip
 from safetensors.numpy import load_file
 
-from backendmlp.checkpoint import load as load_checkpoint
 from backendmlp.data import write_idx
+from backendmlp.runs.checkpoint import load as load_checkpoint
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (
     f"{part}-ubyte"

@@ -25,7 +25,7 @@ from benchmarks.profiling import profile  # noqa: E402
 from benchmarks.rounds import Result, compete  # noqa: E402
 from benchmarks.task import Contestant, Task, batches, sized, store  # noqa: E402
 
-from backendmlp import compiled  # noqa: E402
+from backendmlp.steps import compiled  # noqa: E402
 
 
 def result(key: str, seconds: list[float], accuracies: list[float] | None = None) -> Result:

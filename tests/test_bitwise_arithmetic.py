@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backendmlp
-from backendmlp import evaluation, model
 from backendmlp.arithmetic.bitwise import FEATURE_BITS, PIXEL_BITS, Bitwise, product_bits, sum_bits
 from backendmlp.backend import to_numpy
-from backendmlp.scoring import Scorer
+from backendmlp.network import evaluation, model
+from backendmlp.steps.scoring import Scorer
 
 BITWISE = Bitwise()
 NUMPY = backendmlp.select("numpy")

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backendmlp
-from backendmlp import compiled, model
 from backendmlp.arithmetic.bitwise import Bitwise
 from backendmlp.backend import to_numpy
-from backendmlp.choose import stepper
-from backendmlp.step import Step
+from backendmlp.network import model
+from backendmlp.steps import compiled
+from backendmlp.steps.choose import stepper
+from backendmlp.steps.definition import Step
 
 BITWISE = Bitwise()
 NUMPY = backendmlp.select("numpy")

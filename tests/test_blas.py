@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from backendmlp import blas
+from backendmlp.steps import blas
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def wheel(tmp_path, source=None, **environment):
     for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(ROOT / name, copy)
     if source is not None:
-        (copy / "backendmlp/compiled/step.c").write_text(source)
+        (copy / "backendmlp/steps/compiled/step.c").write_text(source)
     code = "from building import backend; print(backend.build_wheel('out'))"
     subprocess.run(
         [sys.executable, "-c", code],
@@ -107,7 +107,7 @@ def test_one_wheel_serves_all_pythons_of_a_platform(tmp_path):
         pytest.skip("there is no C compiler at hand")
     name, files = wheel(tmp_path, SMALL)
     assert re.fullmatch(r"backendmlp-.*-py3-none-(?!any)\w+\.whl", name)
-    assert f"backendmlp/compiled/libstep{compiler.suffix()}" in files
+    assert f"backendmlp/steps/compiled/libstep{compiler.suffix()}" in files
     assert not [file for file in files if file.startswith(("building", "tests", "scripts"))]
 
 
@@ -119,5 +119,5 @@ def test_one_wheel_serves_all_pythons_of_a_platform(tmp_path):
 def test_without_the_library_a_wheel_is_for_any_platform(tmp_path, source, environment):
     name, files = wheel(tmp_path, source, **environment)
     assert name.endswith("-py3-none-any.whl")
-    assert "backendmlp/compiled/steps.py" in files
+    assert "backendmlp/steps/compiled/steps.py" in files
     assert not [file for file in files if file.endswith((".so", ".dylib", ".dll"))]

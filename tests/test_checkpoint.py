@@ -25,17 +25,19 @@ from commandline import (
 )
 from conftest import open_or_skip
 
-from backendmlp import InputError, checkpoint, training
+from backendmlp import InputError
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config
 from backendmlp.data import load_folder
 from backendmlp.data.origin import origin
-from backendmlp.evaluation import Evaluation
-from backendmlp.model import Parameters
-from backendmlp.modelfile import load_model
-from backendmlp.record import Data
-from backendmlp.run import CHECKPOINT, Every, Run
-from backendmlp.trainer import DivergenceError
+from backendmlp.network.evaluation import Evaluation
+from backendmlp.network.model import Parameters
+from backendmlp.runs import checkpoint
+from backendmlp.runs.modelfile import load_model
+from backendmlp.runs.record import Data
+from backendmlp.runs.run import CHECKPOINT, Every, Run
+from backendmlp.training import epochs as training
+from backendmlp.training.trainer import DivergenceError
 
 CONFIG = Config(epochs=2)
 

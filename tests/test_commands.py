@@ -17,7 +17,7 @@ from commandline import DIGEST, call, one_thread, receipt, train, write_data
 from backendmlp import MLP, InputError, resume_run, verify
 from backendmlp.cli import main
 from backendmlp.data import load_folder
-from backendmlp.modelfile import load_model
+from backendmlp.runs.modelfile import load_model
 
 
 @pytest.fixture(scope="module")

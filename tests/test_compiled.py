@@ -19,12 +19,12 @@ import threadpoolctl
 from tolerances import assert_close
 
 import backendmlp
-from backendmlp import evaluation, model
 from backendmlp.arithmetic import Arithmetic, choose
-from backendmlp.blas import openblas
-from backendmlp.choose import stepper
-from backendmlp.compiled import library
-from backendmlp.step import Step
+from backendmlp.network import evaluation, model
+from backendmlp.steps.blas import openblas
+from backendmlp.steps.choose import stepper
+from backendmlp.steps.compiled import library
+from backendmlp.steps.definition import Step
 
 GOLDEN = json.loads(golden.FILE.read_text())
 NUMPY = backendmlp.select("numpy")

@@ -11,10 +11,10 @@ import pytest
 import threadpoolctl
 from tolerances import assert_close
 
-from backendmlp import evaluation, model
 from backendmlp.arithmetic import choose
-from backendmlp.compiled.steps import CompiledStep
-from backendmlp.step import Step
+from backendmlp.network import evaluation, model
+from backendmlp.steps.compiled.steps import CompiledStep
+from backendmlp.steps.definition import Step
 
 BITWISE = choose("bitwise")
 GOLDEN = json.loads(golden.FILE.read_text())

@@ -8,9 +8,10 @@ import pytest
 import threadpoolctl
 
 import backendmlp
-from backendmlp import choose, evaluation, model
 from backendmlp.arithmetic.bitwise import Bitwise
-from backendmlp.step import Step
+from backendmlp.network import evaluation, model
+from backendmlp.steps import choose
+from backendmlp.steps.definition import Step
 
 BITWISE = Bitwise()
 NUMPY = backendmlp.select("numpy")

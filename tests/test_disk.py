@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from backendmlp import MLP, Config, InputError, memory, select
-from backendmlp import record as records
-from backendmlp.checkpoint import Checkpoint, load, save
 from backendmlp.data.origin import Origin
-from backendmlp.record import Data
-from backendmlp.trainer import State
-from backendmlp.training import EpochRecord
+from backendmlp.runs import record as records
+from backendmlp.runs.checkpoint import Checkpoint, load, save
+from backendmlp.runs.record import Data
+from backendmlp.training.epochs import EpochRecord
+from backendmlp.training.trainer import State
 
 LINUX = sys.platform == "linux"
 MEGABYTE = 1 << 20

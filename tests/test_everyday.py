@@ -20,7 +20,7 @@ from test_api import FLOATS, IMAGES, LABELS, fitted, refused
 
 import backendmlp
 from backendmlp import MLP, DataWarning, InputError
-from backendmlp.modelfile import load_model, save_model
+from backendmlp.runs.modelfile import load_model, save_model
 
 TESTS = Path(__file__).resolve().parent
 NAMES = np.array(["pear", "apple", "fig"])

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backendmlp
-from backendmlp import MLP, features, model
+from backendmlp import MLP, features
 from backendmlp.arithmetic.bitwise import Bitwise, product_bits
 from backendmlp.backend import to_numpy
 from backendmlp.config import definition
 from backendmlp.features import feature_unit, settled
-from backendmlp.step import Step
+from backendmlp.network import model
+from backendmlp.steps.definition import Step
 
 BITWISE = Bitwise()
 NUMPY = backendmlp.select("numpy")

@@ -18,8 +18,8 @@ import pytest
 
 from backendmlp.arithmetic.bitwise import Bitwise
 from backendmlp.arithmetic.constants import GRID
-from backendmlp.model import settle
-from backendmlp.step import Step
+from backendmlp.network.model import settle
+from backendmlp.steps.definition import Step
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = ROOT / "tests" / "corpus" / "bits.json"

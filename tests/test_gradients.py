@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backendmlp import model
 from backendmlp.arithmetic import choose
 from backendmlp.backend import Backend, to_numpy
+from backendmlp.network import model
 
 STEP = 1e-5  # the central difference is then off by about STEP**2 and 1e-16 / STEP
 NATIVE = choose("native", "float64")

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from backendmlp import lock
 from backendmlp.errors import InputError
-from backendmlp.lock import locked
+from backendmlp.runs import lock
+from backendmlp.runs.lock import locked
 
 
 def test_a_folder_is_held_once(tmp_path):

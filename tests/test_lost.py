@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from commandline import receipt, train, write_data
 
-from backendmlp import MLP, Config, backend, model
-from backendmlp.trainer import Trainer
-from backendmlp.training import lost, nothing
-from backendmlp.training import train as epochs_of
+from backendmlp import MLP, Config, backend
+from backendmlp.network import model
+from backendmlp.training.epochs import lost, nothing
+from backendmlp.training.epochs import train as epochs_of
+from backendmlp.training.trainer import Trainer
 
 
 def trainer(small: dict[str, Any], epochs: int = 3, b1: float = 0.0, **choices: Any) -> Trainer:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from backendmlp.errors import InputError
-from backendmlp.modelfile import load_model, save_model
+from backendmlp.runs.modelfile import load_model, save_model
 from backendmlp.strictjson import to_json
 from backendmlp.tensorfile import FILE_LIMIT, HEADER_LIMIT
 

@@ -7,10 +7,10 @@ import pytest
 from tolerances import assert_close
 
 import backendmlp
-from backendmlp import model
 from backendmlp.arithmetic import choose
 from backendmlp.backend import of, to_numpy
-from backendmlp.step import Step
+from backendmlp.network import model
+from backendmlp.steps.definition import Step
 
 DTYPES = ["float32", "float64"]
 NUMPY = backendmlp.select("numpy")

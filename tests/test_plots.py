@@ -18,8 +18,8 @@ from backendmlp.data import Dataset, load_folder, load_sample
 from backendmlp.data.origin import Origin
 from backendmlp.errors import InputError
 from backendmlp.findings import Mistake, try_network
-from backendmlp.record import Data, Record
-from backendmlp.training import EpochRecord
+from backendmlp.runs.record import Data, Record
+from backendmlp.training.epochs import EpochRecord
 
 NAMES = ["curves", "confusion", "hidden_units", "mistakes"]
 rng = np.random.default_rng(0)

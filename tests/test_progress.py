@@ -10,7 +10,7 @@ import pytest
 
 from backendmlp.commands import progress
 from backendmlp.commands.progress import Progress
-from backendmlp.training import EpochRecord
+from backendmlp.training.epochs import EpochRecord
 
 
 class Terminal(io.StringIO):

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from backendmlp import model, random
+from backendmlp import random
 from backendmlp.digests import digest
+from backendmlp.network import model
 
 # Written down once; a new value would break every run.json there is.
 RAW = [0xC680987733A7E255, 0xDC57FB13EFC4666B, 0xA3CDB4BDD87F0E63]

@@ -15,9 +15,10 @@ import threadpoolctl
 from tolerances import assert_close
 
 import backendmlp
-from backendmlp import MLP, evaluation, model
-from backendmlp.compiled import scoring
-from backendmlp.scoring import Scorer
+from backendmlp import MLP
+from backendmlp.network import evaluation, model
+from backendmlp.steps.compiled import scoring
+from backendmlp.steps.scoring import Scorer
 
 NUMPY = backendmlp.select("numpy")
 RNG = np.random.default_rng(0)

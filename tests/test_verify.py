@@ -15,7 +15,7 @@ from conftest import open_or_skip
 
 from backendmlp import InputError, digests, verify
 from backendmlp.data import load_folder
-from backendmlp.modelfile import load_model, save_model
+from backendmlp.runs.modelfile import load_model, save_model
 
 Edit = Callable[[dict[str, Any]], None]
 

@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from building import compiler
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ROOT / "backendmlp/compiled"
+SOURCES = ROOT / "backendmlp/steps/compiled"
 OPTIONS = ["-std=gnu11", "-O2", "-ffp-contract=off", "-pthread"]
 
 

@@ -7,17 +7,17 @@ from pathlib import Path
 from threadpoolctl import threadpool_info
 
 from backendmlp import backend as backends
-from backendmlp import compiled
-from backendmlp import record as records
 from backendmlp.commands.progress import Progress
 from backendmlp.config import Config
 from backendmlp.data.origin import origin
 from backendmlp.digests import digest
 from backendmlp.errors import InputError
-from backendmlp.modelfile import load_model
-from backendmlp.record import Data
-from backendmlp.run import MODEL, RECORD
-from backendmlp.verification import hold, open_data, receipt_of
+from backendmlp.runs import record as records
+from backendmlp.runs.modelfile import load_model
+from backendmlp.runs.record import Data
+from backendmlp.runs.run import MODEL, RECORD
+from backendmlp.runs.verification import hold, open_data, receipt_of
+from backendmlp.steps import compiled
 
 
 def verify(

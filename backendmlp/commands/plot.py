@@ -9,7 +9,7 @@ from pathlib import Path
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
 from backendmlp.plots import draw, require_matplotlib, save_figures
-from backendmlp.run import Run
+from backendmlp.runs.run import Run
 
 __all__ = ["plot", "plot_run", "require_matplotlib"]
 

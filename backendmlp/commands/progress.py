@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from backendmlp.training import EpochRecord
+from backendmlp.training.epochs import EpochRecord
 
 _WIDE = 80  # columns that the bar's words take, and some for the bar itself
 _ECHO = 4  # columns left free at the right: a terminal writes ^C behind the bar

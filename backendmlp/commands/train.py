@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from backendmlp import backend as backends
-from backendmlp import runs
 from backendmlp.backend import Backend
-from backendmlp.checkpoint import Checkpoint
 from backendmlp.commands.progress import Progress
 from backendmlp.commands.stopping import Stop, stopping
 from backendmlp.config import Config
 from backendmlp.data import Dataset
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
-from backendmlp.lock import locked
-from backendmlp.record import Data
-from backendmlp.run import CHECKPOINT, Every, Run, check_same
-from backendmlp.verification import open_data
+from backendmlp.runs import folder as runs
+from backendmlp.runs.checkpoint import Checkpoint
+from backendmlp.runs.lock import locked
+from backendmlp.runs.record import Data
+from backendmlp.runs.run import CHECKPOINT, Every, Run, check_same
+from backendmlp.runs.verification import open_data
 
 _CHOICES = ("hidden", "epochs", "batch_size", "lr", "seed", "numerics", "dtype")
 _DATA = frozenset({"data", "dataset"})

@@ -14,13 +14,13 @@ import numpy as np
 from backendmlp.data import read_pictures
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
-from backendmlp.evaluation import classes as classes_of
 from backendmlp.mlp import MLP
-from backendmlp.modelfile import load_model
-from backendmlp.record import Data, parse_data, read
-from backendmlp.run import MODEL, RECORD
-from backendmlp.training import predictions_digest
-from backendmlp.verification import open_data
+from backendmlp.network.evaluation import classes as classes_of
+from backendmlp.runs.modelfile import load_model
+from backendmlp.runs.record import Data, parse_data, read
+from backendmlp.runs.run import MODEL, RECORD
+from backendmlp.runs.verification import open_data
+from backendmlp.training.epochs import predictions_digest
 
 
 def evaluate(

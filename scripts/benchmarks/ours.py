@@ -10,8 +10,8 @@ from backendmlp import backend as backends
 from backendmlp import inputs
 from backendmlp.backend import to_numpy
 from backendmlp.config import Config
-from backendmlp.trainer import Trainer
-from backendmlp.training import train_epoch
+from backendmlp.training.epochs import train_epoch
+from backendmlp.training.trainer import Trainer
 from benchmarks.task import Contestant, Data, Task
 
 _EPOCHS = 10**6  # never the last one: each epoch draws the next one's shuffle

@@ -91,7 +91,7 @@ def profile(task: Task, data: Data, numerics: str, dtype: str) -> str:
 
 def _phases(ours: Ours) -> dict[str, float]:
     """Seconds of an epoch by what one thread of the compiled steps is at."""
-    from backendmlp.compiled.library import PHASES
+    from backendmlp.steps.compiled.library import PHASES
 
     watch = ours.trainer.stepper.watch()
     whole = ours.run()

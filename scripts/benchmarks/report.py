@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from backendmlp import compiled
+from backendmlp.steps import compiled
 from benchmarks.contestants import ENTRIES
 from benchmarks.goals import Results, Verdict, final_accuracy, off, paired_ratio, ratio
 

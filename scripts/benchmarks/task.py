@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp import model, random
+from backendmlp import random
 from backendmlp.data import Dataset, load_named, load_sample
 from backendmlp.errors import InputError
-from backendmlp.trainer import _SHUFFLE
+from backendmlp.network import model
+from backendmlp.training.trainer import _SHUFFLE
 
 Array = Any
 ARRAYS = ("images", "labels", "test_images", "test_labels")

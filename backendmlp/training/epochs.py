@@ -11,9 +11,9 @@ from typing import Any
 
 from backendmlp.backend import namespace, to_numpy
 from backendmlp.digests import digest
-from backendmlp.evaluation import classes, evaluate_and_fetch
-from backendmlp.model import forward
-from backendmlp.trainer import Trainer
+from backendmlp.network.evaluation import classes, evaluate_and_fetch
+from backendmlp.network.model import forward
+from backendmlp.training.trainer import Trainer
 
 Array = Any
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp import evaluation, model
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.arithmetic import constants as const
 from backendmlp.arithmetic.bitwise import FEATURE_BITS, PIXEL_BITS, product_bits
-from backendmlp.blas import openblas
-from backendmlp.compiled import library
-from backendmlp.evaluation import Scores
-from backendmlp.model import Parameters
-from backendmlp.step import Step
+from backendmlp.network import evaluation, model
+from backendmlp.network.evaluation import Scores
+from backendmlp.network.model import Parameters
+from backendmlp.steps.blas import openblas
+from backendmlp.steps.compiled import library
+from backendmlp.steps.definition import Step
 
 Array = Any
 

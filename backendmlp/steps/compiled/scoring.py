@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp.compiled import library
-from backendmlp.compiled.steps import CompiledStep
-from backendmlp.evaluation import Scores
+from backendmlp.network.evaluation import Scores
+from backendmlp.steps.compiled import library
+from backendmlp.steps.compiled.steps import CompiledStep
 
 Array = Any
 

@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp import choose, model, random
+from backendmlp import random
 from backendmlp.arithmetic import demands
 from backendmlp.backend import Backend, fetch, to_numpy
 from backendmlp.config import Config
 from backendmlp.errors import InputError
-from backendmlp.evaluation import Scores
 from backendmlp.files import require_uncut
-from backendmlp.model import Parameters
-from backendmlp.step import Stepper
+from backendmlp.network import model
+from backendmlp.network.evaluation import Scores
+from backendmlp.network.model import Parameters
+from backendmlp.steps import choose
+from backendmlp.steps.definition import Stepper
 
 Array = Any
 Order = Callable[[int], Array]

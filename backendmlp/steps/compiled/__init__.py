@@ -1,12 +1,12 @@
 """Many steps as one compiled function, on NumPy's arrays: the bits of the definition, soonest.
 
-A replacement for :class:`backendmlp.step.Step`, where the library was compiled when the package was
-installed, or came with it, and there is an OpenBLAS: NumPy's own or scipy-openblas64's.  Every
-thread owns some of the hidden units, whose weights then never leave its core's cache, and meets the
-others twice a batch (three times in bitwise numerics).  Where there are more cores than units to
-share out, the rows of large batches are divided too, for two or three more meetings.  The products
-remain OpenBLAS's, called with one thread each; in native numerics the order of operations differs
-from the definition's within rounding, and from one division to another.
+A replacement for :class:`backendmlp.steps.definition.Step`, where the library was compiled when the
+package was installed, or came with it, and there is an OpenBLAS: NumPy's own or scipy-openblas64's.
+Every thread owns some of the hidden units, whose weights then never leave its core's cache, and
+meets the others twice a batch (three times in bitwise numerics). Where there are more cores than
+units to share out, the rows of large batches are divided too, for two or three more meetings. The
+products remain OpenBLAS's, called with one thread each; in native numerics the order of operations
+differs from the definition's within rounding, and from one division to another.
 ``BACKENDMLP_COMPILED=0`` in the environment leaves it out.
 """
 
@@ -15,12 +15,12 @@ from __future__ import annotations
 from typing import Any
 
 from backendmlp.arithmetic import Arithmetic
-from backendmlp.blas import openblas
-from backendmlp.compiled import library
-from backendmlp.compiled.scoring import CompiledScorer
-from backendmlp.compiled.steps import CompiledBitwiseStep, CompiledStep
-from backendmlp.model import Parameters
-from backendmlp.step import Stepper
+from backendmlp.network.model import Parameters
+from backendmlp.steps.blas import openblas
+from backendmlp.steps.compiled import library
+from backendmlp.steps.compiled.scoring import CompiledScorer
+from backendmlp.steps.compiled.steps import CompiledBitwiseStep, CompiledStep
+from backendmlp.steps.definition import Stepper
 
 Array = Any
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp import model
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.backend import device_of, fetch, namespace
-from backendmlp.model import Forward, Parameters
+from backendmlp.network import model
+from backendmlp.network.model import Forward, Parameters
 
 Array = Any
 

@@ -1,4 +1,4 @@
-/* A step in native numerics, for the type REAL: see backendmlp/step.py for what it computes. */
+/* A step in native numerics, for the type REAL: see backendmlp/steps/definition.py for what it computes. */
 
 struct NAMED(share) {
     const struct job *job;

@@ -20,7 +20,7 @@ import numpy as np
 
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath
-from backendmlp.record import parse_data
+from backendmlp.runs.record import parse_data
 from backendmlp.strictjson import JSONError, from_json, show, to_json
 from backendmlp.tensorfile import TensorFileError, load_tensors, save_tensors
 

@@ -17,22 +17,22 @@ from pathlib import Path
 import numpy as np
 
 from backendmlp import backend as backends
-from backendmlp import checkpoint as checkpoints
+from backendmlp.runs import checkpoint as checkpoints
 from backendmlp import memory
-from backendmlp import record as records
+from backendmlp.runs import record as records
 from backendmlp.backend import Backend
-from backendmlp.checkpoint import Checkpoint
+from backendmlp.runs.checkpoint import Checkpoint
 from backendmlp.config import Config
 from backendmlp.data import Dataset, load_sample
 from backendmlp.data.origin import Origin
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, writable_folder
-from backendmlp.lock import locked
-from backendmlp.record import Data
-from backendmlp.run import CHECKPOINT, RECORD, Every, Run, kept_weights
-from backendmlp.trainer import State
-from backendmlp.training import EpochRecord, never, nothing
-from backendmlp.verification import checked, open_data
+from backendmlp.runs.lock import locked
+from backendmlp.runs.record import Data
+from backendmlp.runs.run import CHECKPOINT, RECORD, Every, Run, kept_weights
+from backendmlp.training.trainer import State
+from backendmlp.training.epochs import EpochRecord, never, nothing
+from backendmlp.runs.verification import checked, open_data
 
 
 def train_run(

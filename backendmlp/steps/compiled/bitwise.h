@@ -1,4 +1,4 @@
-/* The bitwise step on pixels or settled features: the bits of backendmlp/step.py, sooner.
+/* The bitwise step on pixels or settled features: the bits of backendmlp/steps/definition.py, sooner.
  *
  * W1 is held in units of its grid, as whole numbers.  Rounding a line to `bits` bits below the
  * power of two at or above its largest entry adds and subtracts 1.5 * 2**52 times the grid of the

@@ -3,7 +3,7 @@
 ==========================  =======================================================================
 ``checkpoint.safetensors``  where the training stands; gone once it is finished
 ``model.safetensors``       the trained network, when the training ends or is told to stop
-``run.json``                the receipt: see :mod:`backendmlp.record`
+``run.json``                the receipt: see :mod:`backendmlp.runs.record`
 ``epochs/0001.safetensors`` the network after each epoch, up to 64 MiB of them, unless the caller
                             wants none: what a verification on another machine compares with,
                             entry by entry
@@ -23,21 +23,22 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp import checkpoint as checkpoints
-from backendmlp import inputs, memory, model
-from backendmlp import record as records
+from backendmlp.runs import checkpoint as checkpoints
+from backendmlp import inputs, memory
+from backendmlp.network import model
+from backendmlp.runs import record as records
 from backendmlp.backend import Backend
-from backendmlp.checkpoint import Checkpoint
+from backendmlp.runs.checkpoint import Checkpoint
 from backendmlp.config import Config, definition
 from backendmlp.data import Dataset
 from backendmlp.data.origin import Origin
 from backendmlp.digests import digest
 from backendmlp.errors import InputError
 from backendmlp.files import writable_folder
-from backendmlp.modelfile import load_model, save_model
-from backendmlp.record import Data, Record
-from backendmlp.trainer import DivergenceError, State, Trainer
-from backendmlp.training import EpochRecord, never, nothing, train, warn_caller
+from backendmlp.runs.modelfile import load_model, save_model
+from backendmlp.runs.record import Data, Record
+from backendmlp.training.trainer import DivergenceError, State, Trainer
+from backendmlp.training.epochs import EpochRecord, never, nothing, train, warn_caller
 
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
@@ -58,7 +59,7 @@ class Every:
 class Run:
     """A training of ``config`` on ``dataset`` that keeps itself in ``folder``.
 
-    The caller holds the folder's lock (:mod:`backendmlp.lock`).  Raises :class:`InputError` where
+    The caller holds the folder's lock (:mod:`backendmlp.runs.lock`).  Raises :class:`InputError` where
     the folder holds a run already, unless it is to be resumed, or cannot take what this one needs.
     """
 

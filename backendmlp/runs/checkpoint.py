@@ -1,7 +1,7 @@
 """Where a training stands, in one file: written whole or not at all, and read with suspicion.
 
 ``checkpoint.safetensors`` holds the tensors ``W1``, ``b1``, ``W2``, ``b2``, ``totals`` and
-``picked`` of :class:`backendmlp.trainer.State`, within an epoch also ``before.W1`` and so on, and,
+``picked`` of :class:`backendmlp.training.trainer.State`, within an epoch also ``before.W1`` and so on, and,
 as JSON, the run's configuration, the number of its definition, its data and the epochs so far.
 (Format 1, which is still read, had nothing of before the epoch.)  The random state is the seed and
 the epoch's number: streams are found by counter (see :mod:`backendmlp.random`), so nothing else has
@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp import record as records
+from backendmlp.runs import record as records
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath
-from backendmlp.record import Data
+from backendmlp.runs.record import Data
 from backendmlp.strictjson import show
 from backendmlp.tensorfile import TensorFileError, load_tensors, save_tensors
-from backendmlp.trainer import State
-from backendmlp.training import EpochRecord
+from backendmlp.training.trainer import State
+from backendmlp.training.epochs import EpochRecord
 
 FORMAT = 2
 _KEY = "backendmlp-checkpoint"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from backendmlp import compiled
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.backend import Backend
-from backendmlp.model import Parameters
-from backendmlp.step import Step, Stepper
+from backendmlp.network.model import Parameters
+from backendmlp.steps import compiled
+from backendmlp.steps.definition import Step, Stepper
 
 Array = Any
 

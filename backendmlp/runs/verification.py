@@ -12,18 +12,18 @@ import numpy as np
 
 from backendmlp import backend as backends
 from backendmlp import memory
-from backendmlp import record as records
+from backendmlp.runs import record as records
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.data import Dataset
 from backendmlp.digests import digest
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath
-from backendmlp.modelfile import load_model
-from backendmlp.record import Data, Record
-from backendmlp.run import MODEL, RECORD, kept_weights, prepare
+from backendmlp.runs.modelfile import load_model
+from backendmlp.runs.record import Data, Record
+from backendmlp.runs.run import MODEL, RECORD, kept_weights, prepare
 from backendmlp.strictjson import show
-from backendmlp.trainer import Trainer
-from backendmlp.training import EpochRecord, nothing, train
+from backendmlp.training.trainer import Trainer
+from backendmlp.training.epochs import EpochRecord, nothing, train
 
 _VALUES = ("train_loss", "test_loss", "test_accuracy", "predictions_sha256")
 

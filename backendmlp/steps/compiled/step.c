@@ -1,4 +1,4 @@
-/* The three steps, one shared library; the definitions are in backendmlp/step.py. */
+/* The three steps, one shared library; the definitions are in backendmlp/steps/definition.py. */
 
 #define _GNU_SOURCE /* for the affinity of threads, which is Linux's own */
 #include "job.h"

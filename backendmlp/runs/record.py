@@ -18,7 +18,7 @@ from backendmlp.data.origin import Origin
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, read_bounded, write_atomically
 from backendmlp.strictjson import JSONError, from_json, show, to_json
-from backendmlp.training import EpochRecord
+from backendmlp.training.epochs import EpochRecord
 from backendmlp.version import __version__
 
 FORMAT = 1

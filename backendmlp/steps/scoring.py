@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp import compiled, evaluation
 from backendmlp.arithmetic import Arithmetic, demands
 from backendmlp.backend import Backend
-from backendmlp.compiled import CompiledScorer
-from backendmlp.evaluation import Scores
-from backendmlp.model import Parameters
+from backendmlp.network import evaluation
+from backendmlp.network.evaluation import Scores
+from backendmlp.network.model import Parameters
+from backendmlp.steps import compiled
+from backendmlp.steps.compiled import CompiledScorer
 
 Array = Any
 

@@ -1,19 +1,19 @@
 """Steps of gradient descent: what the trainer asks of one, and how the model defines it.
 
 A step owns the parameters while it runs.  :class:`Step` is the definition, on any backend; where
-arrays are NumPy's, :mod:`backendmlp.compiled` replaces it, by the choice of
-:mod:`backendmlp.choose`.
+arrays are NumPy's, :mod:`backendmlp.steps.compiled` replaces it, by the choice of
+:mod:`backendmlp.steps.choose`.
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-from backendmlp import evaluation, model
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.backend import device_of, namespace
-from backendmlp.evaluation import Scores
-from backendmlp.model import Parameters
+from backendmlp.network import evaluation, model
+from backendmlp.network.evaluation import Scores
+from backendmlp.network.model import Parameters
 
 Array = Any
 
@@ -29,7 +29,7 @@ class Stepper(Protocol):
 
         A step for each ``size`` of them, the last perhaps shorter.  Returns the softmax totals and
         the picked logits, (n,) each, of before each step: what
-        :func:`backendmlp.model.cross_entropy` takes.  Nothing is fetched from the device.
+        :func:`backendmlp.network.model.cross_entropy` takes.  Nothing is fetched from the device.
         """
 
     def score(self, images: Array, labels: Array) -> Scores:

@@ -1,0 +1,1 @@
+"""The network: its mathematics, written once above the seam of arithmetic."""

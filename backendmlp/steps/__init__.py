@@ -1,0 +1,1 @@
+"""Steps of descent: as they are defined, and compiled."""
