@@ -118,7 +118,7 @@ def test_a_child_forked_beside_a_training_trains_too():
     """It once waited for ever for a lock that a thread of its parent held."""
     process = subprocess.run(
         [sys.executable, "-c", FORKED],
-        env={**os.environ, "PYTHONPATH": str(Path(blas.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(blas.__file__).parents[2])},
         capture_output=True,
         text=True,
         timeout=60,

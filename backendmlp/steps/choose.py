@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from backendmlp.arithmetic import Arithmetic
 from backendmlp.backend import Backend
-from backendmlp.network.model import Parameters
+from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps import compiled
-from backendmlp.steps.definition import Step, Stepper
+from backendmlp.steps.definition import Step
+from backendmlp.steps.stepper import Rows, Stepper
 
-Array = Any
 
-
-def stepper(
-    backend: Backend, arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
-) -> Stepper:
-    """The fastest step there is for this backend, arithmetic and kind of input."""
-    found = None
-    if backend.in_memory:
-        found = compiled.stepper(arithmetic, parameters, rate, images)
-    return found or Step(arithmetic, parameters, rate)
+def stepper(backend: Backend, recipe: Recipe, learned: Learned, rows: Rows) -> Stepper:
+    """The fastest step there is for this backend, recipe and kind of rows."""
+    found = compiled.stepper(recipe, learned, rows) if backend.in_memory else None
+    return found or Step(recipe, learned)

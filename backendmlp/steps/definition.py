@@ -1,73 +1,141 @@
-"""Steps of gradient descent: what the trainer asks of one, and how the model defines it.
+"""The step as it is defined, on any backend: what the compiled one repeats to the bit.
 
-A step owns the parameters while it runs.  :class:`Step` is the definition, on any backend; where
-arrays are NumPy's, :mod:`backendmlp.steps.compiled` replaces it, by the choice of
-:mod:`backendmlp.steps.choose`.
+Gather, forward, loss, back, and what the optimiser makes of it; each a pure function.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
-from backendmlp.arithmetic import Arithmetic
 from backendmlp.backend import device_of, namespace
 from backendmlp.network import evaluation, model
 from backendmlp.network.evaluation import Scores
+from backendmlp.network.losses import Parts
 from backendmlp.network.model import Parameters
+from backendmlp.network.optimizers import Coefficients, Numbers
+from backendmlp.network.recipe import Learned, Recipe
+from backendmlp.steps.stepper import Rows
 
 Array = Any
 
-
-class Stepper(Protocol):
-    """What the trainer asks of a step."""
-
-    @property
-    def parameters(self) -> Parameters: ...
-
-    def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
-        """Descend on the rows ``order`` (n,) of ``images`` (N, F) and ``labels`` (N,).
-
-        A step for each ``size`` of them, the last perhaps shorter.  Returns the softmax totals and
-        the picked logits, (n,) each, of before each step: what
-        :func:`backendmlp.network.model.cross_entropy` takes.  Nothing is fetched from the device.
-        """
-
-    def score(self, images: Array, labels: Array) -> Scores:
-        """What the network as it stands makes of ``images`` (N, F) and ``labels`` (N,)."""
+_LEAST_LIMIT = 2.0**-1000  # of a norm to clip to: a smaller one may vanish on the way
 
 
 class Step:
-    """The definition: gather, forward, gradients, descend; each a pure function."""
+    """The definition, behind :class:`backendmlp.steps.stepper.Stepper`."""
 
-    def __init__(self, arithmetic: Arithmetic, parameters: Parameters, rate: float) -> None:
-        self.arithmetic = arithmetic
-        self._parameters = parameters
-        self.rate = rate
+    def __init__(self, recipe: Recipe, learned: Learned) -> None:
+        self.recipe, self._learned = recipe, learned
 
     @property
-    def parameters(self) -> Parameters:
-        return self._parameters
+    def learned(self) -> Learned:
+        return self._learned
 
-    def advance(self, images: Array, labels: Array, order: Array, size: int) -> tuple[Array, Array]:
+    def advance(self, rows: Rows, order: Array, size: int, coefficients: Coefficients) -> Parts:
         xp, count = namespace(order), order.shape[0]
         if count == 0:
-            dtype = getattr(xp, self.arithmetic.dtype)
+            dtype = getattr(xp, self.recipe.arithmetic.dtype)
             nothing = xp.zeros((0,), dtype=dtype, device=device_of(order))
-            return nothing, nothing
-        batches = (order[start : min(start + size, count)] for start in range(0, count, size))
-        totals, picked = zip(*(self._step(images, labels, index) for index in batches), strict=True)
-        if len(totals) == 1:
-            return totals[0], picked[0]
-        return xp.concat(totals), xp.concat(picked)
+            return (nothing,) * len(self.recipe.loss.parts)
+        found = []
+        for step, start in enumerate(range(0, count, size)):
+            index = order[start : min(start + size, count)]
+            self._learned, parts = learn(
+                self.recipe, self._learned, taken(rows, index), coefficients.at(step)
+            )
+            found.append(parts)
+        if len(found) == 1:
+            return found[0]
+        return tuple(xp.concat(parts) for parts in zip(*found, strict=True))
 
-    def score(self, images: Array, labels: Array) -> Scores:
-        return evaluation.score(self.arithmetic, self.parameters, images, labels)
+    def score(self, inputs: Array, targets: Array) -> Scores:
+        return evaluation.score(self.recipe, self._learned.parameters, inputs, targets)
 
-    def _step(self, images: Array, labels: Array, index: Array) -> tuple[Array, Array]:
-        """One step on the rows ``index``: its totals and picked logits."""
-        xp = namespace(images)
-        x, y = xp.take(images, index, axis=0), xp.take(labels, index, axis=0)
-        f = model.forward(self.arithmetic, self._parameters, x)
-        change = model.gradients(self.arithmetic, self._parameters, x, y, f, self.rate)
-        self._parameters = model.descend(self.arithmetic, self._parameters, change)
-        return f.totals, model.picked(f, y)
+
+def taken(rows: Rows, index: Array) -> Rows:
+    """The rows ``index`` (n,)."""
+    xp = namespace(index)
+    arrays = rows.inputs, rows.targets, rows.weights
+    return Rows(*(None if x is None else xp.take(x, index, axis=0) for x in arrays))
+
+
+def learn(recipe: Recipe, learned: Learned, rows: Rows, numbers: Numbers) -> tuple[Learned, Parts]:
+    """One step on all of ``rows``; the parts of their losses are those of before it."""
+    arithmetic, p = recipe.arithmetic, learned.parameters
+    f = model.forward(arithmetic, recipe.activation, p, rows.inputs)
+    parts, deltas = recipe.loss.step(arithmetic, f.z, rows.targets)
+    deltas, share = _weighed(recipe, rows, deltas, numbers.scale)
+    gradient = model.back(arithmetic, recipe.activation, p, rows.inputs, f, deltas)
+    if recipe.l2:
+        parts = recipe.loss.penalised(parts, _penalty(recipe, p, rows))
+        gradient = _with_penalty(recipe, p, gradient, share)
+    if recipe.clip_norm is not None:
+        gradient = _clipped(recipe, gradient, numbers.scale)
+    return _descend(recipe, learned, gradient, numbers), parts
+
+
+def _weighed(
+    recipe: Recipe, rows: Rows, deltas: Array, scale: float
+) -> tuple[Array, Array | float]:
+    """The deltas of the mean loss times ``scale``, and ``scale`` over what the mean divides by."""
+    if rows.weights is None:
+        share = scale / deltas.shape[0]
+        return deltas * share, share
+    share = (1.0 / _total(recipe, rows.weights)) * scale
+    return deltas * (rows.weights * share)[:, None], share
+
+
+def _total(recipe: Recipe, weights: Array) -> Array:
+    """The sum of ``weights`` (n,), a 0-d array; one where all of them are zero."""
+    total = recipe.arithmetic.sum(weights, 0)
+    return namespace(total).where(total > 0.0, total, 1.0)
+
+
+def _penalty(recipe: Recipe, p: Parameters, rows: Rows) -> Array:
+    """l2 / 2 times the sum of the squares of all weights, over what the mean loss divides by."""
+    squares = _squares(recipe, p.weights)
+    if rows.weights is None:
+        return squares * (recipe.l2 / (2.0 * rows.inputs.shape[0]))
+    return squares * ((1.0 / _total(recipe, rows.weights)) * (recipe.l2 / 2.0))
+
+
+def _with_penalty(
+    recipe: Recipe, p: Parameters, gradient: Parameters, share: Array | float
+) -> Parameters:
+    """Weights are drawn to zero, biases are not: Goodfellow and others (2016), section 7.1."""
+    pull = share * recipe.l2
+    both = zip(gradient.weights, p.weights, strict=True)
+    return Parameters(tuple(g + W * pull for g, W in both), gradient.biases, p.unit)
+
+
+def _clipped(recipe: Recipe, gradient: Parameters, scale: float) -> Parameters:
+    """The gradient, shorter where its norm over all parameters exceeds what it may be.
+
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
+    """
+    limit = max(recipe.clip_norm * scale, _LEAST_LIMIT)  # type: ignore[operator]
+    arrays = gradient.as_dict()
+    squares = _squares(recipe, tuple(arrays.values()))
+    xp = namespace(squares)
+    norm = xp.sqrt(squares)
+    factor = limit / xp.where(norm > limit, norm, limit)
+    return Parameters.of({name: g * factor for name, g in arrays.items()}, gradient.unit)
+
+
+def _squares(recipe: Recipe, arrays: tuple[Array, ...]) -> Array:
+    """The sum of the squares of all entries, array after array: a 0-d array."""
+    first, *others = (recipe.arithmetic.sum_of_squares(x) for x in arrays)
+    for other in others:
+        first = first + other
+    return first
+
+
+def _descend(recipe: Recipe, learned: Learned, gradient: Parameters, numbers: Numbers) -> Learned:
+    """What is learned after the step that the optimiser makes of ``gradient``."""
+    before, after, slots = learned.parameters.as_dict(), {}, {}
+    for name, g in gradient.as_dict().items():
+        change, slots[name] = recipe.optimizer.change(g, learned.slots[name], numbers)
+        if numbers.decay and name.startswith("W"):
+            change = change + before[name] * numbers.decay
+        after[name] = recipe.arithmetic.update(before[name], change)
+    return Learned(Parameters.of(after, learned.parameters.unit), slots)

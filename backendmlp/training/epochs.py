@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
 from typing import Any
 
 from backendmlp.backend import namespace, to_numpy
 from backendmlp.digests import digest
-from backendmlp.network.evaluation import classes, evaluate_and_fetch
+from backendmlp.network.evaluation import Evaluation, evaluate_and_fetch
+from backendmlp.network.losses import classes
 from backendmlp.network.model import forward
+from backendmlp.training.records import EpochRecord
 from backendmlp.training.trainer import Trainer
 
+__all__ = ["EpochRecord", "train"]
+
 Array = Any
+Pair = tuple[Array, Array]
 
 
 def nothing(_: object) -> None:
@@ -37,29 +40,6 @@ _FEWEST_IMAGES, _MOST_IMAGES, _SECONDS = 2048, 16384, 0.05
 _TIMES_GUESSING, _ASKED = 10, 1000
 
 
-@dataclass(frozen=True)
-class EpochRecord:
-    """What an epoch, counted from 1, came to.
-
-    ``seconds`` is the time of its training alone.  The digests are those of
-    :func:`backendmlp.digests.digest`: of all weights, of each by name, and of the test images'
-    ``classes`` and ``probabilities``.
-    """
-
-    epoch: int
-    train_loss: float
-    test_loss: float | None
-    test_accuracy: float | None
-    seconds: float
-    weights_sha256: str
-    tensors_sha256: dict[str, str]
-    predictions_sha256: str | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, not copied: every checkpoint writes those of all epochs."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
 def warn_caller(text: str) -> None:
     """Warn whoever drives :func:`train`, as Python warns."""
     warnings.warn(text, UserWarning, stacklevel=4)  # past this, train and its driver
@@ -67,28 +47,29 @@ def warn_caller(text: str) -> None:
 
 def train(
     trainer: Trainer,
-    test: tuple[Array, Array] | None = None,
+    test: Pair | None = None,
+    validation: Pair | None = None,
     *,
     on_warm_up: Callable[[bool], None] = nothing,
     on_progress: Callable[[int], None] = nothing,
     should_stop: Callable[[], bool] = never,
     warn: Callable[[str], None] = warn_caller,
 ) -> Iterator[EpochRecord]:
-    """Train to the last epoch, yielding a record after each.
+    """Train to the last epoch, or to where it ends early, yielding a record after each.
 
-    ``test`` holds images (N, F) and labels (N,) on the trainer's device.  A device that may
-    compile at first use is warmed up before the clock runs: ``on_warm_up`` is told True before and
-    False after.  ``on_progress`` is told, a few times a second, how many images went by since the
-    last call.  Ends early, perhaps within an epoch, once ``should_stop`` says so; the trainer can
-    then be asked for its state.  ``warn`` is told once, in a sentence, where the training is lost;
-    it goes on all the same.
+    ``test`` and ``validation`` hold inputs (N, F) and targets on the trainer's device.  A device
+    that may compile at first use is warmed up before the clock runs: ``on_warm_up`` is told True
+    before and False after.  ``on_progress`` is told, a few times a second, how many rows went by
+    since the last call.  Stops, perhaps within an epoch, once ``should_stop`` says so; the trainer
+    can then be asked for its state.  ``warn`` is told once, in a sentence, where the training is
+    lost; it goes on all the same.
     """
-    if trainer.epoch < trainer.config.epochs and not trainer.backend.in_memory:
+    if not trainer.through and not trainer.backend.in_memory:
         on_warm_up(True)
         trainer.warm_up()
         on_warm_up(False)
     warned = False
-    while trainer.epoch < trainer.config.epochs:
+    while not trainer.through:
         seconds = train_epoch(trainer, on_progress, should_stop)
         if trainer.position < trainer.count:
             return
@@ -97,7 +78,11 @@ def train(
         if not warned and (why := lost(trainer, loss)):
             warned = True
             warn(why)
-        yield _record(trainer, loss, seconds + time.perf_counter() - started, test)
+        seconds += time.perf_counter() - started
+        record = _record(trainer, loss, seconds, test, validation)
+        trainer.follow(record)
+        yield record
+    trainer.take_best()
 
 
 def train_epoch(
@@ -124,7 +109,7 @@ def train_epoch(
 
 def lost(trainer: Trainer, loss: float) -> str | None:
     """Why a training is lost whose last epoch had the mean ``loss``; None if it may succeed."""
-    guessing = math.log(trainer.parameters.shape[2])
+    guessing = trainer.guessing
     remedy = f"lower the learning rate (now {trainer.config.lr:g})"
     if loss > _TIMES_GUESSING * guessing:
         return (
@@ -133,45 +118,53 @@ def lost(trainer: Trainer, loss: float) -> str | None:
         )
     if loss > guessing / 2 and _dead(trainer):  # a good loss needs no look at the hidden units
         return (
-            f"the training is lost: after epoch {trainer.epoch} all hidden units are zero, "
-            f"whatever the image, and nothing can be learned any more; {remedy}"
+            f"the training is lost: after epoch {trainer.epoch} all units of a hidden layer are "
+            f"zero, whatever the image, and nothing can be learned any more; {remedy}"
         )
     return None
 
 
 def _dead(trainer: Trainer) -> bool:
-    """Whether no hidden unit answers to any of the first images, which are not all the same."""
-    images = trainer.images[: min(_ASKED, trainer.count), :]
-    xp = namespace(images)
-    if not bool(xp.any(images != images[:1, :])):
+    """Whether no unit of a layer answers to any of the first inputs, which are not all the same."""
+    inputs = trainer.rows.inputs[: min(_ASKED, trainer.rows.inputs.shape[0]), :]
+    xp, recipe = namespace(inputs), trainer.recipe
+    if recipe.activation.name != "relu" or not bool(xp.any(inputs != inputs[:1, :])):
         return False
-    return not bool(xp.any(forward(trainer.arithmetic, trainer.parameters, images).hidden > 0))
+    found = forward(recipe.arithmetic, recipe.activation, trainer.parameters, inputs)
+    return any(not bool(xp.any(value > 0)) for value in found.values[1:])
 
 
 def _record(
-    trainer: Trainer, loss: float, seconds: float, test: tuple[Array, Array] | None
+    trainer: Trainer, loss: float, seconds: float, test: Pair | None, validation: Pair | None
 ) -> EpochRecord:
-    weights = trainer.fetched()
-    test_loss = accuracy = predictions = None
-    if test is not None:
-        scores = trainer.score(*test)
-        evaluation, probabilities = evaluate_and_fetch(trainer.arithmetic, scores, test[1])
-        test_loss, accuracy = evaluation.loss, evaluation.accuracy
-        predictions = predictions_digest(probabilities)
+    weights = trainer.weights()
+    tested, outputs = _evaluated(trainer, test)
+    validated, _ = _evaluated(trainer, validation)
     return EpochRecord(
         trainer.epoch,  # finished epochs, so the number of this one counted from 1
         loss,
-        test_loss,
-        accuracy,
+        tested and tested.loss,
+        tested and tested.accuracy,
         seconds,
         digest(weights),
         {name: digest({name: value}) for name, value in weights.items()},
-        predictions,
+        None if outputs is None else predictions_digest(outputs, trainer.config.regression),
+        tested and tested.r2,
+        validated and validated.loss,
+        validated and validated.accuracy,
+        validated and validated.r2,
     )
 
 
-def predictions_digest(probabilities: Array) -> str:
-    """The digest of ``probabilities`` (N, C) and of the ``classes`` (N,) they amount to."""
-    return digest(
-        {"classes": to_numpy(classes(probabilities)), "probabilities": to_numpy(probabilities)}
-    )
+def _evaluated(trainer: Trainer, shown: Pair | None) -> tuple[Evaluation | None, Array | None]:
+    if shown is None:
+        return None, None
+    scores, recipe = trainer.score(*shown), trainer.recipe
+    return evaluate_and_fetch(recipe.arithmetic, recipe.loss, scores, shown[1])
+
+
+def predictions_digest(outputs: Array, regression: bool = False) -> str:
+    """The digest of ``outputs`` (N, C): of probabilities together with the classes (N,)."""
+    if regression:
+        return digest({"outputs": to_numpy(outputs)})
+    return digest({"classes": to_numpy(classes(outputs)), "probabilities": to_numpy(outputs)})

@@ -7,8 +7,8 @@ this backend or another, it goes on as if nothing had happened.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,19 @@ from backendmlp.backend import Backend, fetch, to_numpy
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.files import require_uncut
-from backendmlp.network import model
+from backendmlp.network import evaluation, model, schedules
 from backendmlp.network.evaluation import Scores
 from backendmlp.network.model import Parameters
+from backendmlp.network.optimizers import Coefficients
+from backendmlp.network.recipe import Learned
 from backendmlp.steps import choose
-from backendmlp.steps.definition import Stepper
+from backendmlp.steps.stepper import Rows, Stepper
+from backendmlp.training import balance, stopping
+from backendmlp.training.records import EpochRecord
 
 Array = Any
 Order = Callable[[int], Array]
+Arrays = dict[str, np.ndarray]
 
 _SHUFFLE = 3  # the number of the shuffles' random stream
 _PIECE = 8192  # losses computed at one time
@@ -38,56 +43,76 @@ class DivergenceError(InputError):
 
 @dataclass
 class State:
-    """Where a training stands: ``position`` images into ``epoch`` (both from 0), in host memory.
+    """Where a training stands: ``position`` rows into ``epoch`` (both from 0), in host memory.
 
-    ``totals`` and ``picked`` (position,) are what the epoch's loss is made of so far.  ``before``
-    are the parameters of before the epoch, to go back to if it diverges; None where those are
-    ``parameters`` themselves (position 0), or unknown (a checkpoint of format 1).
+    ``learned`` are the parameters and the optimiser's slots by name, ``parts`` what the epoch's
+    loss is made of so far, (position,) each.  ``before`` is what was learned before the epoch, to
+    go back to if it diverges; None where that is ``learned`` itself (position 0), or unknown (a
+    checkpoint of format 1).  ``best`` are the parameters of the best epoch, where those are kept.
     """
 
     epoch: int
     position: int
-    parameters: dict[str, np.ndarray]
-    totals: np.ndarray
-    picked: np.ndarray
-    before: dict[str, np.ndarray] | None = None
+    learned: Arrays
+    parts: Arrays
+    before: Arrays | None = None
+    best: Arrays | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins that goes on from another: after ``epoch`` epochs and ``steps``.
+
+    ``learned`` are parameters in host memory or on the device, and slots perhaps; the parameters
+    are settled here, and never again, since settling twice is not settling once (a weight beyond
+    2**22 would change).
+    """
+
+    learned: Mapping[str, Array]
+    epoch: int = 0
+    steps: int = 0
+    settled: bool = False
 
 
 class Trainer:
-    """Trains on ``images`` (N, F) and ``labels`` (N,), which lie on ``backend``'s device.
+    """Trains on ``rows``, which lie on ``backend``'s device, from ``start``.
 
-    ``parameters`` are in host memory or on the device; they are settled here, and never again,
-    since settling twice is not settling once (a weight beyond 2**22 would change).  ``order`` gives
-    an epoch's order of the images, (N,) indices; by default each epoch has a shuffle of its own,
-    drawn from the seed.  ``unit`` (F,) is what one of each column is worth, where the images are
-    settled features.
+    ``order`` gives an epoch's order of the rows, (n,) indices; by default each epoch has a shuffle
+    of its own, drawn from the seed.  ``unit`` (F,) is what one of each column is worth, where the
+    inputs are settled features.  ``subset`` (n,) are the numbers of the rows to train on, if not
+    all of them.
     """
 
     epoch: int
     position: int
     _indices: Array
-    _totals: list[Array]
-    _picked: list[Array]
-    _fetched: dict[str, np.ndarray] | None  # the parameters as they stand, once asked for
+    _parts: list[tuple[Array, ...]]
+    _fetched: Arrays | None  # what is learned as it stands, once asked for
 
     def __init__(
         self,
         backend: Backend,
         config: Config,
-        parameters: dict[str, Array],
-        images: Array,
-        labels: Array,
+        start: Start,
+        rows: Rows,
         order: Order | None = None,
         unit: Array | None = None,
+        subset: np.ndarray | None = None,
     ) -> None:
-        self.backend, self.config = backend, config
-        self.arithmetic = config.arithmetic()
+        self.backend, self.config, self.recipe = backend, config, config.recipe()
+        self.arithmetic = self.recipe.arithmetic
         demands.require(backend, self.arithmetic)
-        self.images, self.labels, self._unit = images, labels, unit
+        self._unit, self._subset, self._start = unit, subset, start
         self._order = order or self._shuffle
-        given = self._on_device(parameters).as_dict()
-        settled = model.settle(self.arithmetic, given, unit)
-        self._go_on(settled, 0)
+        learned = self._on_device(start.learned)
+        if not start.settled:
+            parameters = model.settle(self.arithmetic, learned.parameters.as_dict(), unit)
+            learned = replace(learned, parameters=parameters)
+        outputs = learned.parameters.sizes[-1]
+        self.rows = balance.weighed(backend, config, rows, outputs, subset)
+        self.course = stopping.begin(config)
+        self._best: Arrays | None = None
+        self._go_on(learned, start.epoch)
 
     @property
     def kept(self) -> str:
@@ -96,30 +121,54 @@ class Trainer:
 
     @property
     def parameters(self) -> Parameters:
-        return self.stepper.parameters
-
-    def fetched(self) -> dict[str, np.ndarray]:
-        """The parameters in host memory, to be read only; they leave the device once an epoch."""
-        if self._fetched is None:
-            self._fetched = fetch(self.parameters.as_dict())
-        return self._fetched
+        return self.stepper.learned.parameters
 
     @property
     def count(self) -> int:
-        """The number of images in an epoch."""
-        return self.images.shape[0]
+        """The number of rows in an epoch."""
+        return self.rows.inputs.shape[0] if self._subset is None else len(self._subset)
+
+    @property
+    def last(self) -> int:
+        """How many epochs the training has been through at its end, if it does not end early."""
+        return self._start.epoch + self.config.epochs
+
+    @property
+    def through(self) -> bool:
+        """Whether it is at its end, early perhaps."""
+        return self.epoch >= self.last or self.course.ended
+
+    @property
+    def guessing(self) -> float:
+        """The mean loss of a network that knows nothing but what targets are like."""
+        return balance.guessing(self.config, self.rows, self.parameters.sizes[-1])
+
+    @property
+    def steps(self) -> int:
+        """How many steps were made, in trainings before this one too."""
+        return self._first_step(self.epoch, self.position)
+
+    def fetched(self) -> Arrays:
+        """All that is learned, in host memory, to be read only; it leaves the device once."""
+        if self._fetched is None:
+            self._fetched = fetch(self.stepper.learned.as_dict(self.recipe))
+        return self._fetched
+
+    def weights(self) -> Arrays:
+        """The parameters in host memory, to be read only."""
+        return Parameters.of(self.fetched()).as_dict()
 
     def warm_up(self) -> None:
         """A step of each size on a copy and an epoch's end, thrown away.
 
         A device compiles at first use, and is sent the tables that a size of batch needs.
         """
-        step = self._new_stepper(self._on_device(self.fetched()))
+        stepper = self._new_stepper(self._on_device(self.fetched()))
         size = self.config.batch_size
         order = self._indices[: min(size + self.count % size, self.count)]
-        totals, picked = step.advance(self.images, self.labels, order, size)
-        losses = model.cross_entropy(self.arithmetic, totals, picked)
-        fetch({"loss": model.mean(self.arithmetic, losses), **step.parameters.as_dict()})
+        parts = stepper.advance(self.rows, order, size, self._coefficients(0, order.shape[0]))
+        mean = evaluation.mean(self.arithmetic, self.recipe.loss.rows(self.arithmetic, parts))
+        fetch({"loss": mean, **stepper.learned.as_dict(self.recipe)})
         self.backend.synchronize()
 
     def advance(self, batches: int) -> bool:
@@ -127,30 +176,29 @@ class Trainer:
         size = self.config.batch_size
         stop = min(self.position + batches * size, self.count)
         if stop > self.position:
-            require_uncut(self.images)
+            require_uncut(self.rows.inputs)
             self._fetched = None
             order = self._indices[self.position : stop]
-            totals, picked = self.stepper.advance(self.images, self.labels, order, size)
-            self._totals.append(totals)
-            self._picked.append(picked)
+            coefficients = self._coefficients(self.position, stop - self.position)
+            self._parts.append(self.stepper.advance(self.rows, order, size, coefficients))
             self.position = stop
         return self.position == self.count
 
-    def score(self, images: Array, labels: Array) -> Scores:
-        """What the network as it stands makes of ``images`` (N, F) and ``labels`` (N,)."""
-        require_uncut(images)
-        return self.stepper.score(images, labels)
+    def score(self, inputs: Array, targets: Array) -> Scores:
+        """What the network as it stands makes of ``inputs`` (N, F) and ``targets``."""
+        require_uncut(inputs)
+        return self.stepper.score(inputs, targets)
 
     def finish_epoch(self) -> float:
         """Close the epoch and return its mean training loss, the first value fetched in it.
 
-        The parameters leave the device with it, in one transfer.
+        What is learned leaves the device with it, in one transfer.
 
-        Raises :class:`DivergenceError` if the loss or a parameter is not finite; the parameters
-        are then those of the end of the epoch before.
+        Raises :class:`DivergenceError` if the loss or a number learned is not finite; what is
+        learned is then that of the end of the epoch before.
         """
-        mean = model.mean(self.arithmetic, self._losses())
-        fetched = fetch({"loss": mean, **self.parameters.as_dict()})
+        mean = self._mean_loss()
+        fetched = fetch({"loss": mean, **self.stepper.learned.as_dict(self.recipe)})
         loss = float(fetched.pop("loss"))
         if not (math.isfinite(loss) and all(np.isfinite(v).all() for v in fetched.values())):
             self.stepper = self._new_stepper(self._before)
@@ -164,66 +212,110 @@ class Trainer:
         self._fetched = fetched
         return loss
 
-    def _losses(self) -> Array:
-        """The loss of each image of the epoch, (N,), piece by piece to stay within caches."""
-        xp = self.backend.xp
-        totals, picked = xp.concat(self._totals), xp.concat(self._picked)
-        pieces = [slice(at, min(at + _PIECE, self.count)) for at in range(0, self.count, _PIECE)]
-        return xp.concat(
-            [model.cross_entropy(self.arithmetic, totals[p], picked[p]) for p in pieces]
-        )
+    def follow(self, record: EpochRecord) -> None:
+        """Take in what an epoch came to: a rate may change, and the training end."""
+        best = self.course.best_epoch
+        self.course = stopping.after(self.course, self.config, record)
+        if self.course.best_epoch > best and stopping.keeps_best(self.config, record):
+            self._best = _copies(self.weights())
+
+    def replay(self, records: Iterable[EpochRecord]) -> None:
+        """Find the course again that epochs with ``records`` led to."""
+        self.course = stopping.begin(self.config)
+        for record in records:
+            self.course = stopping.after(self.course, self.config, record)
+
+    def take_best(self) -> None:
+        """Put the best epoch's parameters in the place of the last ones', where they are kept."""
+        if self._best is not None:
+            learned = {**self.fetched(), **self._best}
+            self.stepper = self._new_stepper(self._on_device(learned))
+            self._fetched = None
 
     def state(self) -> State:
         """Where the training stands, as host arrays of its own."""
-        xp = self.backend.xp
-        for parts in (self._totals, self._picked):
-            if len(parts) > 1:
-                parts[:] = [xp.concat(parts)]
-        totals, picked = (np.empty(0, self.arithmetic.dtype) for _ in range(2))
-        if self._totals:
-            both = fetch({"totals": self._totals[0], "picked": self._picked[0]})
-            totals, picked = both["totals"].copy(), both["picked"].copy()
-        before = _copies(fetch(self._before.as_dict())) if self.position else None
-        return State(self.epoch, self.position, _copies(self.fetched()), totals, picked, before)
+        self._join_parts()
+        names = self.recipe.loss.parts
+        parts = {name: np.empty(0, self.arithmetic.dtype) for name in names}
+        if self._parts:
+            parts = _copies(fetch(dict(zip(names, self._parts[0], strict=True))))
+        before = _copies(fetch(self._before.as_dict(self.recipe))) if self.position else None
+        return State(self.epoch, self.position, _copies(self.fetched()), parts, before, self._best)
 
     def state_before(self) -> State:
         """Where the training stood before the epoch it is in, or at the beginning of."""
-        empty = np.empty(0, self.arithmetic.dtype)
-        return State(self.epoch, 0, _copies(fetch(self._before.as_dict())), empty, empty)
+        parts = {name: np.empty(0, self.arithmetic.dtype) for name in self.recipe.loss.parts}
+        learned = _copies(fetch(self._before.as_dict(self.recipe)))
+        return State(self.epoch, 0, learned, parts, best=self._best)
 
     def restore(self, state: State) -> None:
         """Go on from ``state``, which another trainer, on any backend, has left."""
-        self._go_on(self._on_device(state.parameters), state.epoch)
-        self.position = state.position
+        self._go_on(self._on_device(state.learned), state.epoch)
+        self.position, self._best = state.position, state.best
         if state.position:
-            self._totals = [self.backend.asarray(state.totals, self.arithmetic.dtype)]
-            self._picked = [self.backend.asarray(state.picked, self.arithmetic.dtype)]
+            dtype = self.arithmetic.dtype
+            self._parts = [tuple(self.backend.asarray(x, dtype) for x in state.parts.values())]
             self._before_known = state.before is not None
         if state.before is not None:
             self._before = self._on_device(state.before)
 
-    def _go_on(self, parameters: Parameters, epoch: int) -> None:
-        self.stepper = self._new_stepper(parameters)
+    def _mean_loss(self) -> Array:
+        """The epoch's mean loss, of each row's, found piece by piece to stay within caches."""
+        self._join_parts()
+        xp, parts = self.backend.xp, self._parts[0]
+        pieces = [slice(at, min(at + _PIECE, self.count)) for at in range(0, self.count, _PIECE)]
+        losses = [
+            self.recipe.loss.rows(self.arithmetic, tuple(x[piece] for x in parts))
+            for piece in pieces
+        ]
+        weights = self.rows.weights
+        if weights is not None:
+            weights = xp.take(weights, self._indices, axis=0)
+        return evaluation.mean(self.arithmetic, xp.concat(losses), weights)
+
+    def _join_parts(self) -> None:
+        if len(self._parts) > 1:
+            concat = self.backend.xp.concat
+            self._parts[:] = [tuple(concat(x) for x in zip(*self._parts, strict=True))]
+
+    def _first_step(self, epoch: int, position: int) -> int:
+        size = self.config.batch_size
+        per_epoch = -(-self.count // size)
+        return self._start.steps + (epoch - self._start.epoch) * per_epoch + position // size
+
+    def _coefficients(self, position: int, count: int) -> Coefficients:
+        """The numbers of the steps on ``count`` rows from ``position`` on, in this epoch."""
+        first, steps = self._first_step(self.epoch, position), -(-count // self.config.batch_size)
+        course = schedules.course(
+            self.config.epochs,
+            -(-self.count // self.config.batch_size),
+            self.config.warmup,
+            self.config.decay,
+            self.config.decay_every,
+        )
+        rates = schedules.rates(self.config.schedule, self.course.rate, first, steps, course)
+        return self.recipe.optimizer.coefficients(rates, first, self.config.weight_decay or 0.0)
+
+    def _go_on(self, learned: Learned, epoch: int) -> None:
+        self.stepper = self._new_stepper(learned)
         self._begin(epoch)
 
     def _begin(self, epoch: int) -> None:
         self.epoch, self.position = epoch, 0
-        self._totals, self._picked = [], []
+        self._parts = []
         self._fetched = None
-        self._before, self._before_known = self.parameters, True
+        self._before, self._before_known = self.stepper.learned, True
         # After the last epoch there is no order to be had from a caller who gave one for each.
-        if epoch < self.config.epochs:
+        if epoch < self.last:
             self._indices = self._checked(self._order(epoch))
 
-    def _on_device(self, parameters: Mapping[str, Array]) -> Parameters:
+    def _on_device(self, learned: Mapping[str, Array]) -> Learned:
         dtype = self.arithmetic.dtype
-        on_device = {k: self.backend.asarray(v, dtype) for k, v in parameters.items()}
-        return Parameters(**on_device, unit=self._unit)
+        on_device = {k: self.backend.asarray(v, dtype) for k, v in learned.items()}
+        return Learned.of(self.recipe, on_device, self._unit)
 
-    def _new_stepper(self, parameters: Parameters) -> Stepper:
-        return choose.stepper(
-            self.backend, self.arithmetic, parameters, self.config.lr, self.images
-        )
+    def _new_stepper(self, learned: Learned) -> Stepper:
+        return choose.stepper(self.backend, self.recipe, learned, self.rows)
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         return random.permutation(random.stream(self.config.seed, _SHUFFLE, epoch), self.count)
@@ -240,8 +332,9 @@ class Trainer:
                 f"the order of epoch {self.epoch + 1} points outside the {self.count} images; "
                 "give indices from 0"
             )
-        return self.backend.asarray(order, "int64")
+        order = order.astype(np.int64, copy=False)
+        return self.backend.asarray(order if self._subset is None else self._subset[order], "int64")
 
 
-def _copies(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _copies(arrays: Mapping[str, np.ndarray]) -> Arrays:
     return {name: value.copy() for name, value in arrays.items()}

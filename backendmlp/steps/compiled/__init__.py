@@ -14,53 +14,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from backendmlp.arithmetic import Arithmetic
 from backendmlp.network.model import Parameters
+from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps.blas import openblas
 from backendmlp.steps.compiled import library
 from backendmlp.steps.compiled.scoring import CompiledScorer
-from backendmlp.steps.compiled.steps import CompiledBitwiseStep, CompiledStep
-from backendmlp.steps.definition import Stepper
+from backendmlp.steps.stepper import Rows, Stepper
 
 Array = Any
 
-_LARGEST_UNIT = 2.0**40
+
+def stepper(recipe: Recipe, learned: Learned, rows: Rows) -> Stepper | None:
+    """The compiled step for ``recipe`` and this kind of rows; None where there is none."""
+    return None
 
 
-def stepper(
-    arithmetic: Arithmetic, parameters: Parameters, rate: float, images: Array
-) -> Stepper | None:
-    """The compiled step for ``arithmetic`` and this kind of images; None where there is none."""
-    if not available():
-        return None
-    return _make(arithmetic, parameters, rate, images)
-
-
-def scorer(arithmetic: Arithmetic, parameters: Parameters, images: Array) -> CompiledScorer | None:
-    """What scores this kind of images, as often as asked; None where nothing compiled can."""
-    made = _make(arithmetic, parameters, 0.0, images, division=(1, 1)) if available() else None
-    return None if made is None else CompiledScorer(made)
-
-
-def _make(
-    arithmetic: Arithmetic,
-    parameters: Parameters,
-    rate: float,
-    images: Array,
-    division: tuple[int, int] | None = None,
-) -> CompiledStep | None:
-    kind, unit = str(images.dtype.newbyteorder("=")), parameters.unit
-    given = arithmetic, parameters, rate, images, division
-    if arithmetic.name == "native":
-        known = kind in ("uint8", arithmetic.dtype) and unit is None
-        return CompiledStep(*given) if known else None
-    known = kind == "uint8" if unit is None else kind == "int32" and _sane(unit)
-    return CompiledBitwiseStep(*given) if known else None
-
-
-def _sane(unit: Array) -> bool:
-    """Whether products of features' units leave no range: others are left to the definition."""
-    return bool(((unit >= 1.0 / _LARGEST_UNIT) & (unit <= _LARGEST_UNIT)).all())
+def scorer(recipe: Recipe, parameters: Parameters, inputs: Array) -> CompiledScorer | None:
+    """What scores this kind of inputs, as often as asked; None where nothing compiled can."""
+    return None
 
 
 def available() -> bool:

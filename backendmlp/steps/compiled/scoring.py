@@ -13,7 +13,6 @@ import numpy as np
 
 from backendmlp.network.evaluation import Scores
 from backendmlp.steps.compiled import library
-from backendmlp.steps.compiled.steps import CompiledStep
 
 Array = Any
 
