@@ -85,6 +85,7 @@ class Trainer:
 
     epoch: int
     position: int
+    stepper: Stepper
     _indices: Array
     _parts: list[tuple[Array, ...]]
     _fetched: Arrays | None  # what is learned as it stands, once asked for
