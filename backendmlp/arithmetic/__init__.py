@@ -20,7 +20,8 @@ class Arithmetic(Protocol):
     """The seam between the model and the arithmetic under it.
 
     Operands are floats of dtype :attr:`dtype`, or whole numbers, which are exact as they stand:
-    uint8, and in bitwise numerics int32 of at most 2**20 in size.
+    uint8, and in bitwise numerics int32 of at most 2**20 in size.  What :meth:`inputs` returns may
+    stand wherever an ``a`` or ``x`` is a left factor.
     """
 
     @property
@@ -28,6 +29,9 @@ class Arithmetic(Protocol):
 
     @property
     def dtype(self) -> str: ...
+
+    def inputs(self, x: Array) -> Any:
+        """``x`` (n, F), made ready once to be a left factor of several products."""
 
     def matmul(self, a: Array, b: Array) -> Array:
         """``a @ b`` for ``a`` (m, k) and ``b`` (k, n)."""
@@ -38,11 +42,20 @@ class Arithmetic(Protocol):
     def sum(self, x: Array, axis: int) -> Array:
         """The sum of ``x`` over ``axis``."""
 
+    def sum_of_squares(self, x: Array) -> Array:
+        """The sum of the squares of all entries of ``x``, of any shape; 0-d."""
+
     def exp(self, x: Array) -> Array:
         """The exponential of ``x`` <= 0."""
 
     def log(self, x: Array) -> Array:
         """The natural logarithm of ``x`` > 0."""
+
+    def tanh(self, x: Array) -> Array:
+        """The hyperbolic tangent of any ``x``."""
+
+    def logistic(self, x: Array) -> Array:
+        """``1 / (1 + exp(-x))`` of any ``x``."""
 
     def update(self, parameter: Array, change: Array) -> Array:
         """``parameter - change``, as a parameter is stored."""

@@ -55,6 +55,18 @@ def product_bits(
 
 
 @dataclass(frozen=True)
+class Whole:
+    """Whole numbers of at most ``bits`` bits and a sign, (n, F), float64: a left factor, exact."""
+
+    values: Array
+    bits: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+
+@dataclass(frozen=True)
 class Bitwise:
     """Arithmetic in float64 whose results are the same to the last bit on every backend.
 
@@ -66,26 +78,37 @@ class Bitwise:
     name: ClassVar[str] = "bitwise"
     dtype: ClassVar[str] = "float64"
 
-    def matmul(self, a: Array, b: Array) -> Array:
-        xp = namespace(a, b)
-        left_bits, right_bits = product_bits(a.shape[1], **_beside(xp, a, b))
-        left, left_zero = _rounded(xp, a, 1, left_bits)
-        right, right_zero = _rounded(xp, b, 0, right_bits)
+    def inputs(self, x: Array) -> Array | Whole:
+        """Pixels and settled features as :class:`Whole`, converted once; floats as float64."""
+        xp = namespace(x)
+        return _whole_or_float(xp, x)
+
+    def matmul(self, a: Array | Whole, b: Array) -> Array:
+        xp = namespace(b)
+        left, right = _whole_or_float(xp, a), _whole_or_float(xp, b)
+        left_bits, right_bits = _bits_beside(a.shape[1], left, right)
+        left, left_zero = _rounded(xp, left, 1, left_bits)
+        right, right_zero = _rounded(xp, right, 0, right_bits)
         return xp.matmul(left, right) + (left_zero + right_zero)
 
-    def transposed_matmul_and_sum(self, x: Array, d: Array) -> tuple[Array, Array]:
+    def transposed_matmul_and_sum(self, x: Array | Whole, d: Array) -> tuple[Array, Array]:
         """``d`` is rounded once, column by column, for the product and the sum alike."""
-        xp = namespace(x, d)
-        left_bits, right_bits = product_bits(x.shape[0], **_beside(xp, x))
-        left, left_zero = _rounded(xp, x.T, 1, left_bits)
-        right, right_zero = _rounded(xp, d, 0, right_bits)
-        product = xp.matmul(left, right) + (left_zero + right_zero)
+        xp = namespace(d)
+        left, right = _whole_or_float(xp, x), _whole_or_float(xp, d)
+        left_bits, right_bits = _bits_beside(x.shape[0], left, right)
+        left, left_zero = _rounded(xp, left, 0, left_bits)
+        right, right_zero = _rounded(xp, right, 0, right_bits)
+        product = xp.matmul(left.T, right) + (left_zero.T + right_zero)
         return product, xp.sum(right, axis=0) + xp.squeeze(right_zero, axis=0)
 
     def sum(self, x: Array, axis: int) -> Array:
         xp = namespace(x)
         addends, zero = _rounded(xp, x, axis, sum_bits(x.shape[axis]))
         return xp.squeeze(xp.sum(addends, axis=axis, keepdims=True) + zero, axis=axis)
+
+    def sum_of_squares(self, x: Array) -> Array:
+        """The squares are rounded as any addends are: NaN where an entry is beyond 2**225."""
+        return self.sum(namespace(x).reshape(x * x, (-1,)), 0)
 
     def exp(self, x: Array) -> Array:
         """2**k/64 from a table times a polynomial on ``|r| <= ln 2 / 128``; NaN for ``x`` > 0.
@@ -124,6 +147,34 @@ class Bitwise:
         low = k * const.LN2_LOW + _take(_table(xp, x, "log_low"), step)
         return xp.where(inside, high + (low + (f + tail)), math.nan)
 
+    def tanh(self, x: Array) -> Array:
+        """v / (1 - v) with v = (1 - exp(-2 abs(x))) / 2, and the sign of ``x``; within 4 ulp.
+
+        exp(-2 abs(x)) is 2**(-k/64) (1 + 2p): k the nearest whole number, h half of what is left,
+        abs(h) <= ln 2 / 256, and p of the Taylor polynomial of degree 6, whose remainder is below
+        2**-57 of it.  Then v = (1 - 2**(-k/64)) / 2 - 2**(-k/64) p, of which the first is
+        tabulated: nothing cancels near zero, where k = 0 and v = -p.  Either zero gives +0.
+        """
+        xp = namespace(x)
+        size = xp.abs(x)
+        a = xp.where(size < const.TANH_HIGHEST, size, const.TANH_HIGHEST)
+        k = (a * (2.0 * const.EXP_INVERSE) + const.ROUND) - const.ROUND
+        h = (k * (0.5 * const.EXP_HIGH) - a) + k * (0.5 * const.EXP_LOW)
+        p = h + (h * h) * _horner(h, (2 / 45, 2 / 15, 1 / 3, 2 / 3, 1.0))
+        power, half = _table(xp, x, "tanh_power"), _table(xp, x, "tanh_half")
+        v = _take(half, k) - _take(power, k) * p
+        t = v / (1.0 - v)
+        return xp.where(x > 0.0, t, xp.where(x <= 0.0, 0.0 - t, math.nan))
+
+    def logistic(self, x: Array) -> Array:
+        """1 / (1 + e) for ``x`` >= 0, e / (1 + e) below, with e = exp(-abs(x)); within 3 ulp.
+
+        Below -707.7 it is zero, as exp is.
+        """
+        xp = namespace(x)
+        e = self.exp(0.0 - xp.abs(x))
+        return xp.where(x < 0.0, e, 1.0) / (1.0 + e)
+
     def update(self, parameter: Array, change: Array) -> Array:
         """``parameter - change`` with the change on the grid of 2**-29."""
         return parameter - self.settle(change)
@@ -140,7 +191,26 @@ def power_of_two(top: Array) -> Array:
     return _looked_up(xp, _table(xp, top, "powers"), top)
 
 
-def _rounded(xp: Any, x: Array, axis: int, bits: int) -> tuple[Array, Array]:
+def _whole_or_float(xp: Any, x: Array | Whole) -> Array | Whole:
+    """``x`` as float64, with a note of how many bits its whole numbers have, if it is of such."""
+    if isinstance(x, Whole):
+        return x
+    if x.dtype == xp.uint8:
+        return Whole(xp.astype(x, xp.float64), PIXEL_BITS)
+    if x.dtype == xp.int32:
+        return Whole(xp.astype(x, xp.float64), FEATURE_BITS)
+    return _float64(xp, x)
+
+
+def _bits_beside(terms: int, left: Array | Whole, right: Array | Whole) -> tuple[int, int]:
+    """Bits of two factors with inner length ``terms``, of which some may be whole numbers."""
+    whole = [x.bits for x in (left, right) if isinstance(x, Whole)]
+    return product_bits(
+        terms, beside_pixels=PIXEL_BITS in whole, beside_features=FEATURE_BITS in whole
+    )
+
+
+def _rounded(xp: Any, x: Array | Whole, axis: int, bits: int) -> tuple[Array, Array]:
     """``x`` of few bits, and zeros to be added to a product or sum of it, one for each line.
 
     Each line of ``x`` along ``axis`` is rounded to multiples of 2**-bits of the power of two at or
@@ -148,9 +218,8 @@ def _rounded(xp: Any, x: Array, axis: int, bits: int) -> tuple[Array, Array]:
     of a zero, on which libraries disagree where all terms are zero; where a line is beyond the
     range it is NaN, whatever a library makes of NaN times zero.
     """
-    if _is_whole(xp, x):
-        return xp.astype(x, xp.float64), _table(xp, x, "zero")
-    x = _float64(xp, x)
+    if isinstance(x, Whole):
+        return x.values, _table(xp, x.values, "zero")
     top = xp.max(xp.abs(x), axis=axis, keepdims=True)
     grid = _looked_up(xp, _rounding_table(xp, x, bits), top)
     return _on_grid(x, grid), grid - grid
@@ -179,18 +248,6 @@ def _looked_up(xp: Any, table: Array, top: Array) -> Array:
 
 def _float64(xp: Any, x: Array) -> Array:
     return x if x.dtype == xp.float64 else xp.astype(x, xp.float64)
-
-
-def _is_whole(xp: Any, x: Array) -> bool:
-    return x.dtype == xp.uint8 or x.dtype == xp.int32
-
-
-def _beside(xp: Any, *operands: Array) -> dict[str, bool]:
-    """Which whole numbers are among the operands, as :func:`product_bits` takes it."""
-    return {
-        "beside_pixels": any(x.dtype == xp.uint8 for x in operands),
-        "beside_features": any(x.dtype == xp.int32 for x in operands),
-    }
 
 
 def _horner(x: Array, coefficients: tuple[float, ...]) -> Array:
@@ -241,6 +298,8 @@ _HOST_TABLES: dict[str, Callable[[], np.ndarray]] = {
     "zero": lambda: np.zeros((1, 1)),
     "octaves": lambda: const.powers_of_two(const.LOG_OCTAVES)[:-1],
     "exp": const.exp_table,
+    "tanh_power": lambda: const.tanh_table()[0],
+    "tanh_half": lambda: const.tanh_table()[1],
     "log_high": lambda: const.log_table()[0],
     "log_low": lambda: const.log_table()[1],
 }

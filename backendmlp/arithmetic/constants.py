@@ -45,6 +45,7 @@ LN2_HIGH, LN2_LOW = split(LN2)
 EXP_HIGH, EXP_LOW = split(LN2 / EXP_STEPS, 2.0**-42)
 EXP_INVERSE = float(EXP_STEPS / LN2)
 EXP_LOWEST = -707.7
+TANH_HIGHEST = 20.0  # from 19.1 on tanh is 1
 EXP_OFFSET = EXP_STEPS * EXP_OCTAVES  # the place of exp(0) in the table
 
 
@@ -61,6 +62,23 @@ def exp_table() -> np.ndarray:
     octaves = np.array([math.ldexp(1.0, -m) for m in range(EXP_OCTAVES, 0, -1)])
     table = (octaves[:, None] * np.array(roots)[None, :]).reshape(-1)  # exact: powers of two
     return np.concatenate([table, [1.0]])
+
+
+@lru_cache(maxsize=1)
+def tanh_table() -> tuple[np.ndarray, np.ndarray]:
+    """2**(-k / 64) and (1 - 2**(-k / 64)) / 2, each correctly rounded, for k = 0 ... 3694.
+
+    Two of shape (3695,), float64.  The difference is tabulated because near k = 0 it is small, and
+    one of the rounded powers would be short of many of its bits.
+    """
+    last = round(TANH_HIGHEST * 2.0 * EXP_INVERSE) + 1
+    powers, halves = [], []
+    with localcontext(_DIGITS):
+        for k in range(last + 1):
+            power = Decimal(2) ** (Decimal(-k) / EXP_STEPS)
+            powers.append(float(power))
+            halves.append(float((1 - power) / 2))
+    return np.array(powers), np.array(halves)
 
 
 def log_table() -> tuple[np.ndarray, np.ndarray]:

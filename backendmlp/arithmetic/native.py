@@ -17,6 +17,9 @@ class Native:
     dtype: str = "float32"
     name: str = "native"
 
+    def inputs(self, x: Array) -> Array:
+        return self._float(namespace(x), x)
+
     def matmul(self, a: Array, b: Array) -> Array:
         xp = namespace(a, b)
         return xp.matmul(self._float(xp, a), self._float(xp, b))
@@ -27,11 +30,23 @@ class Native:
     def sum(self, x: Array, axis: int) -> Array:
         return namespace(x).sum(x, axis=axis)
 
+    def sum_of_squares(self, x: Array) -> Array:
+        return namespace(x).sum(x * x)
+
     def exp(self, x: Array) -> Array:
         return namespace(x).exp(x)
 
     def log(self, x: Array) -> Array:
         return namespace(x).log(x)
+
+    def tanh(self, x: Array) -> Array:
+        return namespace(x).tanh(x)
+
+    def logistic(self, x: Array) -> Array:
+        """By the exponential of ``-abs(x)``, which cannot overflow."""
+        xp = namespace(x)
+        e = xp.exp(0.0 - xp.abs(x))
+        return xp.where(x < 0.0, e, 1.0) / (1.0 + e)
 
     def update(self, parameter: Array, change: Array) -> Array:
         return parameter - change
