@@ -52,10 +52,12 @@ class Parameters:
 class Forward:
     """What a forward pass leaves for the loss and for the way back, n rows each.
 
-    ``hidden`` (n, H) after the ReLU; ``shifted`` (n, C) logits less their row's maximum;
+    ``inputs`` (n, F) as the arithmetic takes them; ``hidden`` (n, H) after the ReLU;
+    ``shifted`` (n, C) logits less their row's maximum;
     ``exponentials`` (n, C) of those and their row sums ``totals`` (n,).
     """
 
+    inputs: Any
     hidden: Array
     shifted: Array
     exponentials: Array
@@ -94,18 +96,19 @@ def forward(arithmetic: Arithmetic, p: Parameters, x: Array) -> Forward:
     A row's results don't depend, in exact arithmetic, on the rows beside it.
     """
     xp = namespace(x)
-    hidden = relu(_worth(arithmetic, p, x) + p.b1)
+    inputs = arithmetic.inputs(x)
+    hidden = relu(_worth(arithmetic, p, x, inputs) + p.b1)
     z2 = arithmetic.matmul(hidden, p.W2) + p.b2
     shifted = z2 - xp.max(z2, axis=1, keepdims=True)
     exponentials = arithmetic.exp(shifted)
-    return Forward(hidden, shifted, exponentials, arithmetic.sum(exponentials, 1))
+    return Forward(inputs, hidden, shifted, exponentials, arithmetic.sum(exponentials, 1, top=1.0))
 
 
-def _worth(arithmetic: Arithmetic, p: Parameters, x: Array) -> Array:
+def _worth(arithmetic: Arithmetic, p: Parameters, x: Array, inputs: Any) -> Array:
     """What the inputs stand for times W1, (n, H)."""
     if p.unit is not None:
-        return arithmetic.matmul(x, p.W1 * p.unit[:, None])
-    product = arithmetic.matmul(x, p.W1)
+        return arithmetic.matmul(inputs, p.W1 * p.unit[:, None])
+    product = arithmetic.matmul(inputs, p.W1)
     return product * (1.0 / PIXEL_LEVELS) if is_pixels(x) else product
 
 
@@ -119,10 +122,10 @@ def probabilities(f: Forward) -> Array:
     return f.exponentials * (1.0 / f.totals)[:, None]
 
 
-def picked(f: Forward, labels: Array) -> Array:
+def picked(f: Forward, labels: Array, own: Array | None = None) -> Array:
     """Each row's shifted logit of its own class, (n,); a sum with one term is exact anywhere."""
     xp = namespace(f.shifted)
-    own = one_hot(labels, f.shifted)
+    own = one_hot(labels, f.shifted) if own is None else own
     return xp.sum(xp.where(own, f.shifted, 0.0), axis=1)
 
 
@@ -137,7 +140,13 @@ def mean(arithmetic: Arithmetic, values: Array) -> Array:
 
 
 def gradients(
-    arithmetic: Arithmetic, p: Parameters, x: Array, labels: Array, f: Forward, rate: float = 1.0
+    arithmetic: Arithmetic,
+    p: Parameters,
+    x: Array,
+    labels: Array,
+    f: Forward,
+    rate: float = 1.0,
+    own: Array | None = None,
 ) -> Parameters:
     """``rate`` times the gradient of the mean cross-entropy over the rows of ``x``.
 
@@ -145,14 +154,15 @@ def gradients(
     """
     xp = namespace(f.hidden)
     softmax = probabilities(f)
-    d2 = xp.where(one_hot(labels, softmax), softmax - 1.0, softmax) * (rate / x.shape[0])
+    own = one_hot(labels, softmax) if own is None else own
+    d2 = xp.where(own, softmax - 1.0, softmax) * (rate / x.shape[0])
     W2, b2 = arithmetic.transposed_matmul_and_sum(f.hidden, d2)
     back = arithmetic.matmul(d2, p.W2.T)
     d1 = xp.where(f.hidden > 0.0, back, 0.0)
     if is_pixels(x):
-        W1, b1 = arithmetic.transposed_matmul_and_sum(x, d1 * (1.0 / PIXEL_LEVELS))
+        W1, b1 = arithmetic.transposed_matmul_and_sum(f.inputs, d1 * (1.0 / PIXEL_LEVELS))
         return Parameters(W1, b1 * PIXEL_LEVELS, W2, b2)
-    W1, b1 = arithmetic.transposed_matmul_and_sum(x, d1)
+    W1, b1 = arithmetic.transposed_matmul_and_sum(f.inputs, d1)
     return Parameters(W1 if p.unit is None else W1 * p.unit[:, None], b1, W2, b2)
 
 
@@ -167,7 +177,7 @@ def one_hot(labels: Array, like: Array) -> Array:
     """Whether a column is its row's class: bool, of the shape of ``like`` (n, C)."""
     xp = namespace(like)
     classes = xp.arange(like.shape[1], dtype=labels.dtype, device=device_of(like))
-    return labels[:, None] == classes[None, :]
+    return labels[:, None] == classes
 
 
 def levels(x: Array) -> float:
