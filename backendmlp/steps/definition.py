@@ -118,7 +118,10 @@ def _clipped(recipe: Recipe, gradient: Parameters, scale: float) -> Parameters:
     squares = _squares(recipe, tuple(arrays.values()))
     xp = namespace(squares)
     norm = xp.sqrt(squares)
-    factor = limit / xp.where(norm > limit, norm, limit)
+    # Both sides of the division are arrays: PyTorch divides a number by one as a product by its
+    # reciprocal, and on CUDA one by a number.  A norm that is not known, NaN, leaves nothing known.
+    size = xp.where(norm == 0.0, 1.0, norm)
+    factor = xp.where(norm > limit, limit, size) / size
     return Parameters.of({name: g * factor for name, g in arrays.items()}, gradient.unit)
 
 
