@@ -57,18 +57,15 @@ def ending(config: Config, records: Sequence[EpochRecord]) -> str | None:
 
 
 def described(config: Config) -> str:
-    """The choices of ``config`` that are made, in words; those that None stands for are not."""
+    """The choices of ``config`` in words, without those that have no use or are zero."""
     found = config.as_dict().items()
-    return ", ".join(f"{name} {_value(value)}" for name, value in found if value is not None)
-
-
-def network(config: Config, features: int, outputs: int) -> str:
-    """The layers' sizes, as 784-256-128-10."""
-    return "-".join(map(str, config.sizes(features, outputs)))
+    return ", ".join(
+        f"{name} {_value(value)}"
+        for name, value in found
+        if value is not None and not (isinstance(value, float) and value == 0.0)
+    )
 
 
 def _value(value: object) -> str:
     """A choice in words; no hidden layers at all are ``none``."""
-    if isinstance(value, list):
-        return "-".join(map(str, value)) or "none"
-    return str(value)
+    return "-".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

@@ -16,6 +16,13 @@ OPTIONAL = ("w_train", "x_valid", "y_valid")  # in the order of a data set's par
 
 _INPUTS = ("x_train", "x_test", "x_valid", "x")
 _TABLES = (".csv", ".tsv", ".txt", ".dat", ".parquet", ".xlsx", ".xls", ".json")
+_READ = "import numpy as np; t = np.loadtxt(FILE, delimiter=',', skiprows=1); "
+_TABLE_OF_DATA = (
+    ", here of a table whose last column is the target, its first 80 % to train on: "
+    f"{_READ}n = len(t) * 4 // 5; np.savez('data.npz', x_train=t[:n, :-1], y_train=t[:n, -1], "
+    "x_test=t[n:, :-1], y_test=t[n:, -1])"
+)
+_TABLE_OF_INPUTS = f", here of a table of features alone: {_READ}np.savez('data.npz', x=t)"
 
 
 def load_file(
@@ -33,7 +40,7 @@ def load_file(
     :param name: what to call the set; the name of the file without ``.npz`` if None.
     :raises InputError: the file is missing, damaged or hostile, or the arrays do not fit together.
     """
-    _refuse_table(path)
+    _refuse_table(path, _TABLE_OF_DATA)
     found = read_arrays(path, lambda present: _chosen(present, path), _INPUTS)
     shaped = {name: _without_last(name, array) for name, array in found.items()}
     stem = os.path.basename(os.path.abspath(path)).removesuffix(".npz")
@@ -57,7 +64,7 @@ def load_inputs(path: StrPath) -> tuple[Array, str]:
 
     Also their name.  They are as in :func:`load_file`, which raises the same errors.
     """
-    _refuse_table(path)
+    _refuse_table(path, _TABLE_OF_INPUTS)
 
     def choose(present: Sequence[str]) -> Sequence[str]:
         for name in ("x", "x_test"):
@@ -98,20 +105,26 @@ def _without_last(name: str, array: Array) -> Array:
     return array[..., 0] if array.ndim == ndim and array.shape[-1] == 1 else array
 
 
-def _refuse_table(path: StrPath) -> None:
+def is_archive(path: StrPath) -> bool:
+    """Whether a file is one for the functions here, if only to be refused: ``.npz`` or a table."""
+    with open_regular(path) as file:
+        return file.read(4) == b"PK\3\4" or _ending(path) in (".npz", ".npy", *_TABLES)
+
+
+def _refuse_table(path: StrPath, program: str) -> None:
     """Say how to make an ``.npz`` file of a table, or of one array."""
     with open_regular(path) as file:
         start = file.read(6)
     if start == b"\x93NUMPY":
         raise InputError(
-            f"{shown(path)} holds one array alone; put all into one file: numpy.savez(FILE, "
-            "x_train=..., y_train=..., x_test=..., y_test=...)"
+            f"{shown(path)} holds one array alone; put all that is needed into one file, with "
+            f"numpy.savez({program.partition('savez(')[2]}"
         )
-    if os.fspath(path).lower().removesuffix(".gz").endswith(_TABLES):
+    if _ending(path) in _TABLES:
         raise InputError(
-            f"{shown(path)} is a table, and an .npz file is wanted; make one in Python, here of a "
-            "table whose last column is the target, its first 80 % to train on: "
-            "import numpy as np; t = np.loadtxt(FILE, delimiter=',', skiprows=1); "
-            "n = len(t) * 4 // 5; np.savez('data.npz', x_train=t[:n, :-1], y_train=t[:n, -1], "
-            "x_test=t[n:, :-1], y_test=t[n:, -1])"
+            f"{shown(path)} is a table, and an .npz file is wanted; make one in Python{program}"
         )
+
+
+def _ending(path: StrPath) -> str:
+    return os.path.splitext(os.fsdecode(path).lower().removesuffix(".gz"))[1]
