@@ -70,6 +70,9 @@ class Arithmetic(Protocol):
     def settle(self, parameter: Array) -> Array:
         """A parameter that comes from outside, as a parameter is stored."""
 
+    def keep(self, state: Array) -> Array:
+        """An optimiser's state, as it is stored: what is too small to matter is zero."""
+
 
 def checked_dtype(numerics: str, dtype: str | None = None) -> str:
     """The dtype that ``numerics`` compute in: float64 for bitwise, for native as asked.

@@ -124,6 +124,10 @@ class Bitwise:
         """``parameter`` rounded to a multiple of 2**-29 (beyond 2**22: of what float64 holds)."""
         return _on_grid(_float64(tables(parameter).xp, parameter), const.ROUND * const.GRID)
 
+    def keep(self, state: Array) -> Array:
+        """``state`` rounded to a multiple of 2**-452 (beyond 2**-400: of what float64 holds)."""
+        return _on_grid(state, const.ROUND * const.KEPT)
+
 
 def power_of_two(top: Array) -> Array:
     """The power of two at or above each of ``top`` >= 0, at least 2**-450; NaN beyond 2**450."""

@@ -23,6 +23,10 @@ WINDOW = 450
 # a weight up to 64 enters its product as it stands, unrounded.
 GRID = 2.0**-29
 
+# What an optimiser keeps lies on this one: the averages of a unit that died would fade into
+# subnormal numbers, on which some libraries disagree, and with which all processors are slow.
+KEPT = 2.0**-452
+
 EXP_STEPS = 64  # table entries per octave
 EXP_OCTAVES = 1021  # below exp(-707.7) a result would be subnormal: it underflows to zero
 SPLITTER = 2.0**27 + 1.0  # splits a float64 into two of 26 bits: Veltkamp (1968)

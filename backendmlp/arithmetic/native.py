@@ -57,5 +57,8 @@ class Native:
     def settle(self, parameter: Array) -> Array:
         return self._float(namespace(parameter), parameter)
 
+    def keep(self, state: Array) -> Array:
+        return state
+
     def _float(self, xp: Any, x: Array) -> Array:
         return xp.astype(x, getattr(xp, self.dtype), copy=False)
