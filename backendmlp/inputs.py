@@ -65,6 +65,44 @@ def labels(
     return y
 
 
+def targets(
+    backend: Backend, y: Array, count: int, dtype: str, outputs: int | None = None
+) -> Array:
+    """``y`` (N,) or (N, C) as (N, C) reals of ``dtype``; C is ``outputs`` where that is known.
+
+    Raises :class:`InputError` for another shape, kind or count, NaN or infinity.
+    """
+    y = _as_array(backend, "targets", y)
+    shape = tuple(y.shape)
+    if len(shape) not in (1, 2) or shape[0] != count or 0 in shape:
+        raise InputError(
+            f"the targets have shape {shape}; give ({count},) or ({count}, outputs), one row for "
+            "each image"
+        )
+    width = 1 if len(shape) == 1 else shape[1]
+    if outputs is not None and width != outputs:
+        raise InputError(f"the targets have {width} values each; the model has {outputs} outputs")
+    y = _reals(backend, "targets", y, dtype)
+    return backend.xp.reshape(y, (count, width))
+
+
+def weights(backend: Backend, w: Array, count: int, dtype: str) -> Array:
+    """``w`` (N,) as reals of ``dtype``, none negative, not all zero."""
+    w = _as_array(backend, "sample weights", w)
+    if tuple(w.shape) != (count,):
+        raise InputError(
+            f"the sample weights have shape {tuple(w.shape)}; give one for each of {count} images"
+        )
+    w = _reals(backend, "sample weights", w, dtype)
+    low, high = float(backend.xp.min(w)), float(backend.xp.max(w))
+    if low < 0 or high == 0:
+        raise InputError(
+            f"the sample weights go from {low:g} to {high:g}; give numbers of at least zero, some "
+            "of them above"
+        )
+    return w
+
+
 def class_names(names: Sequence[str] | None, y: Array) -> tuple[str, ...]:
     """The classes' names: those given, or the sorted texts in the labels ``y``, or ().
 
@@ -106,6 +144,18 @@ def count_classes(backend: Backend, y: Array) -> int:
             f"at most {MAX_CLASSES:,} of them"
         )
     return count
+
+
+def _reals(backend: Backend, what: str, x: Array, dtype: str) -> Array:
+    """``x`` as finite ``dtype`` on the device."""
+    xp = namespace(x)
+    if not xp.isdtype(x.dtype, ("real floating", "integral", "bool")):
+        raise InputError(f"the {what} have dtype {x.dtype}; give numbers")
+    x = backend.asarray(x)
+    x = backend.xp.astype(x, getattr(backend.xp, dtype), copy=False)
+    if not bool(backend.xp.all(backend.xp.isfinite(x))):
+        raise InputError(f"the {what} hold NaN or infinity; give finite numbers")
+    return x
 
 
 def _checked_width(shape: tuple[int, ...], features: int | None) -> int:

@@ -24,6 +24,17 @@ def look_at_images(x: Array) -> None:
         _look_at_floats(to_numpy(x[:: max(1, x.shape[0] // _LOOKED_AT), :]))
 
 
+def look_at_targets(y: Array) -> None:
+    """Warn where the targets (N, C) of a regression are not of the size they should be."""
+    found = to_numpy(y)
+    size = float(np.sqrt(np.mean(np.square(found, dtype=np.float64))))
+    if size > _USUAL:
+        warn(
+            f"the targets go from {found.min():g} to {found.max():g}, too large to train well; "
+            "standardise them: (targets - targets.mean(axis=0)) / targets.std(axis=0)"
+        )
+
+
 def look_at_labels(y: Array, classes: int) -> None:
     """Warn where training labels ``y`` (N,), from 0, leave classes without a single image."""
     found = np.flatnonzero(np.bincount(to_numpy(y), minlength=classes))

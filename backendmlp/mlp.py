@@ -1,68 +1,99 @@
-"""The two-layer perceptron as a library's user meets it: fit, predict, loss, save, load."""
+"""The multi-layer perceptron as a library's user meets it: fit, predict, loss, save, load."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from backendmlp import backend as backends
-from backendmlp import inputs, memory, mistakes
+from backendmlp import inputs, memory
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config, definition
 from backendmlp.errors import InputError
-from backendmlp.features import feature_unit, needs_unit, settled
+from backendmlp.features import settled
 from backendmlp.network import evaluation, model
 from backendmlp.network.evaluation import Evaluation
+from backendmlp.network.initial import initial
+from backendmlp.network.model import Parameters
+from backendmlp.network.schedules import FORESEEN
 from backendmlp.steps.scoring import Scorer
-from backendmlp.training.epochs import EpochRecord, train
-from backendmlp.training.trainer import Trainer
+from backendmlp.training.balance import split
+from backendmlp.training.epochs import train, train_epoch
+from backendmlp.training.given import Given, taken
+from backendmlp.training.records import EpochRecord
+from backendmlp.training.trainer import Start, Trainer
 
 Array = Any
 
+_SHOWN = ("hidden", "epochs", "batch_size", "lr", "seed", "numerics", "backend")  # in any repr
 _LARGEST = 2.0**450  # beyond it bitwise numerics ends, and nothing trains
 
 
 class MLP:
-    """Affine, ReLU, affine, softmax; trained by mini-batch gradient descent on cross-entropy.
+    """Affine layers with an activation between them, trained by mini-batch gradient descent.
+
+    By default one hidden layer of 100 units, ReLU, softmax and cross-entropy; the choices are those
+    of :class:`backendmlp.Config`, by name.
 
     Images are (N, ...) arrays: uint8 pixels, worth 1/255 a level, or floats (or booleans) that
     stand for themselves.  Arrays of CuPy or PyTorch stay on their device, and what comes back is of
     their library; all else, NumPy arrays, tables and nested lists, is worked on by ``backend`` and
     comes back as NumPy arrays.  Labels are whole numbers from 0, of any dtype, or the classes'
-    names.  Bad input raises :class:`backendmlp.InputError`; data that can be used and are probably
-    not meant so give a :class:`backendmlp.DataWarning`.
+    names; with ``loss="squared_error"`` they are real numbers, (N,) or (N, C).  Bad input raises
+    :class:`backendmlp.InputError`; data that can be used and are probably not meant so give a
+    :class:`backendmlp.DataWarning`.
 
-    After :meth:`fit` or :meth:`load`: ``parameters`` (read-only host arrays "W1" (F, H), "b1" (H,),
-    "W2" (H, C), "b2" (C,); to change one, put another array in its place), ``history`` (a list of
-    :class:`EpochRecord`), ``class_names``, ``image_shape``, and ``unit`` ((F,) float64: what one of
-    each column is worth where float features were settled, in bitwise numerics; else None).
+    After :meth:`fit`, :meth:`partial_fit` or :meth:`load`: ``parameters`` (read-only host arrays
+    "W1" (F, H1), "b1" (H1,), "W2" (H1, H2) and so on; to change one, put another array in its
+    place), ``history`` (a list of :class:`EpochRecord`), ``class_names``, ``image_shape``, and
+    ``unit`` ((F,) float64: what one of each column is worth where float features were settled, in
+    bitwise numerics; else None).
 
-    A model can be copied and pickled: the copy opens its backend when it is first used.
+    With ``warm_start`` another :meth:`fit` goes on where the last one ended, its optimiser too:
+    two times five epochs are ten.  A model can be copied and pickled: the copy opens its backend
+    when it is first used.
     """
 
     def __init__(
         self,
-        hidden: int = 100,
+        hidden: int | Sequence[int] = 100,
         *,
         epochs: int = 10,
         batch_size: int = 64,
-        lr: float = 0.1,
+        lr: float | None = None,
         seed: int = 100,
         numerics: str = "bitwise",
         dtype: str | None = None,
         backend: str = "numpy",
         device: str | None = None,
+        warm_start: bool = False,
+        **choices: Any,
     ) -> None:
-        self.config = Config(hidden, epochs, batch_size, lr, seed, numerics, dtype)
+        self.config = Config(
+            hidden,
+            epochs,
+            batch_size,
+            lr,
+            seed,
+            numerics,
+            dtype,
+            **choices,  # type: ignore[arg-type]
+        )
         self.to(backend, device)
+        self.warm_start = warm_start
         self.parameters: dict[str, np.ndarray] = {}
         self.unit: np.ndarray | None = None
         self.history: list[EpochRecord] = []
         self.class_names: tuple[str, ...] = ()
         self.image_shape: tuple[int, ...] = ()
+        self._slots: dict[str, np.ndarray] = {}  # the optimiser's
+        self._steps = 0  # made so far, by which an optimiser knows how far it is
+        self._flat = True  # whether targets are (N,), and so are predictions of them
         self._scorer: tuple[list[Any], list[Array], Scorer] | None = None
 
     def to(self, backend: str, device: str | None = None) -> MLP:
@@ -88,121 +119,166 @@ class MLP:
         images: Array,
         labels: Array,
         *,
+        sample_weight: Array | None = None,
+        validation: tuple[Array, Array] | None = None,
         test: tuple[Array, Array] | None = None,
         class_names: Sequence[str] | None = None,
         parameters: Mapping[str, Array] | None = None,
         order: Sequence[Array] | None = None,
         on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+        callbacks: Sequence[Callable[[MLP, EpochRecord], Any]] = (),
     ) -> MLP:
         """Train on ``images`` (N, ...) and ``labels`` (N,), from the start.
 
-        ``test``, a pair of images and labels, is evaluated after each epoch.  ``class_names`` has a
-        name for each class, and so says how many there are; without it there are as many as the
+        ``sample_weight`` (N,), none negative, is what each row counts for.  ``validation``, a pair
+        of images and labels, is evaluated after each epoch, and may end the training (``patience``
+        in :class:`Config`); so are ``test`` data, which never change anything.  ``class_names`` has
+        a name for each class, and so says how many there are; without it there are as many as the
         largest label asks for, called "0", "1" and so on, or as there are names among the labels,
-        in the order of their characters.  ``parameters`` replaces the He-normal start, and
-        ``order``, one array of indices (N,) for each epoch, the shuffles: with both, somebody
-        else's run is repeated exactly.
+        in the order of their characters.
+
+        ``parameters`` replaces the random start, and ``order``, one array of indices (N,) for each
+        epoch, the shuffles: with both, somebody else's run is repeated exactly.
+
+        ``callbacks`` are called with the model, as it stands, and the record after each epoch; one
+        that returns True ends the training.
         """
-        arithmetic, at = self.config.arithmetic(), self._backend_for(images)
-        with at.scope(), memory.explained(at, self.config):
-            x = inputs.images(at, images, arithmetic.dtype)
-            names = inputs.class_names(class_names, labels)
-            y = inputs.labels(at, labels, x.shape[0], len(names) or None, names)
-            classes = len(names) or inputs.count_classes(at, y)
-            names = names or tuple(map(str, range(classes)))
-            start = self._start(parameters, x.shape[1], classes)
-            shown = None
-            if test is not None:
-                test_x = inputs.images(at, _pair(test)[0], arithmetic.dtype, x.shape[1])
-                shown = test_x, inputs.labels(at, test[1], test_x.shape[0], classes, names)
-            mistakes.look_at_images(x)
-            if class_names is None:
-                mistakes.look_at_labels(y, classes)
-            unit = None
-            if needs_unit(self.config.numerics, x):
-                unit = feature_unit(x)
-                x = settled(x, unit)
-                shown = shown and (settled(shown[0], unit), shown[1])
-            trainer = Trainer(
-                at, self.config, start, x, y, _orders(order, self.config.epochs), unit
+        on = self.warm_start and bool(self.parameters) and parameters is None
+        if on and self.config.schedule in FORESEEN:
+            raise InputError(
+                f"a {self.config.schedule} schedule ends with its training; a warm start goes on "
+                "with another, as 'constant'"
             )
-            self.history = []
-            self.unit = None if unit is None else _read_only(to_numpy(unit).copy())
-            self.class_names = names
-            self.image_shape = tuple(np.shape(images)[1:])
+        with self._scope(images) as at:
+            names = class_names or (self.class_names or None if on else None)
+            given = self._given(at, images, labels, sample_weight, names, on)
+            held, subset = self._held_back(at, given, validation)
+            start = self._begin(given, parameters, on)
+            shown = None if test is None else self._pair(at, given, "test", test)
+            given.look(self.config)
+            orders = _orders(order, self.config.epochs, start.epoch)
+            trainer = Trainer(at, self.config, start, given.rows, orders, given.unit, subset)
+            if not start.settled:
+                self.history = []
+            self._adopt(given)
             try:
-                for record in train(trainer, shown):
+                for record in train(trainer, shown, held):
                     self.history.append(record)
                     on_epoch(record)
+                    if callbacks and self._told(trainer, record, callbacks):
+                        break
+                trainer.take_best()
             finally:
-                self._keep(trainer.fetched())
+                self._keep(trainer.fetched(), trainer.steps)
+        return self
+
+    def partial_fit(
+        self,
+        images: Array,
+        labels: Array,
+        *,
+        sample_weight: Array | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> MLP:
+        """Learn from ``images`` (N, ...) and ``labels`` (N,) once, in the order given.
+
+        A step is made for each ``batch_size`` of them, the last perhaps of fewer: batch after
+        batch of an epoch gives the bits of :meth:`fit`.  The first call needs all ``class_names``,
+        unless its labels show them; float features are settled as those of the first call ask for.
+        """
+        _require_open(self.config)
+        with self._scope(images) as at:
+            on = bool(self.parameters)
+            names = class_names or self.class_names or None
+            given = self._given(at, images, labels, sample_weight, names, on)
+            start = self._begin(given, None, on)
+            one = replace(self.config, epochs=1, patience=None, tol=None, monitor=None)
+            count = given.rows.inputs.shape[0]
+            trainer = Trainer(
+                at, one, start, given.rows, lambda epoch: np.arange(count), given.unit
+            )
+            if not start.settled:
+                self.history = []
+            try:
+                train_epoch(trainer)
+                trainer.finish_epoch()
+            finally:
+                self._adopt(given)
+                self._keep(trainer.fetched(), trainer.steps)
         return self
 
     def predict(self, images: Array) -> Array:
         """The number of each image's most probable class, int64 (N,).
 
-        Its name is ``class_names[number]``, also where the labels were names.
+        Its name is ``class_names[number]``, also where the labels were names.  Of a regression,
+        the outputs, of the targets' shape.
         """
-        return self._shown(images, lambda s, x: s.classes(x))
+        if not self.config.regression:
+            return self._shown(images, lambda s, x: s.classes(x))
+        return self._shown(images, lambda s, x: s.outputs(x)[:, 0] if self._flat else s.outputs(x))
 
     def predict_proba(self, images: Array) -> Array:
         """Softmax probabilities, (N, C)."""
-        return self._shown(images, lambda s, x: s.probabilities(x))
+        if self.config.regression:
+            raise InputError("a regression has no probabilities; call predict")
+        return self._shown(images, lambda s, x: s.outputs(x))
 
     def loss(self, images: Array, labels: Array) -> Array:
-        """The mean cross-entropy, a 0-d array of the images' library."""
+        """The mean loss, a 0-d array of the images' library."""
 
         def mean(scorer: Scorer, x: Array) -> Array:
             y = self._labels(images, labels, x.shape[0])
-            return evaluation.loss(scorer.arithmetic, scorer.score(x, y))
+            recipe = scorer.recipe
+            return evaluation.loss(recipe.arithmetic, recipe.loss, scorer.score(x, y))
 
         return self._shown(images, mean)
 
     def evaluate(self, images: Array, labels: Array) -> Evaluation:
-        """Mean cross-entropy and accuracy on ``images`` (N, ...) and ``labels`` (N,)."""
+        """Mean loss, and accuracy or R squared, on ``images`` (N, ...) and ``labels``."""
         result: list[Evaluation] = []
 
         def both(scorer: Scorer, x: Array) -> Array:
             y = self._labels(images, labels, x.shape[0])
-            scores = scorer.score(x, y)
-            result.append(evaluation.evaluate(scorer.arithmetic, scores, y))
-            return scores.probabilities
+            scores, recipe = scorer.score(x, y), scorer.recipe
+            result.append(evaluation.evaluate(recipe.arithmetic, recipe.loss, scores, y))
+            return scores.outputs
 
         self._shown(images, both)
         return result[0]
 
     def score(self, images: Array, labels: Array) -> float:
-        """The accuracy on ``images`` (N, ...) and ``labels`` (N,), as in scikit-learn."""
-        return self.evaluate(images, labels).accuracy
+        """The accuracy, or R squared, on ``images`` (N, ...) and ``labels``, as in scikit-learn."""
+        return self.evaluate(images, labels).score
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model to ``path`` as safetensors, with its configuration and class names."""
-        from backendmlp.runs.modelfile import save_model
+        """Write the model to ``path`` as safetensors: all that predictions need, and its choices.
+
+        What its optimiser has gathered is not kept: a loaded model that is trained on begins that
+        anew.  ``train_run`` and ``resume_run`` keep it.
+        """
+        from backendmlp.runs.modelfile import described, save_model
 
         self._fitted()
         tensors = dict(self.parameters)
-        metadata: dict[str, Any] = {
-            "config": self.config.as_dict(),
-            "class_names": list(self.class_names),
-            "image_shape": list(self.image_shape),
-        }
         if self.unit is not None:
             tensors["unit"] = self.unit
-            metadata["definition"] = definition(self.config.numerics, pixels=False)
+        about = self.class_names, self.image_shape, self._flat, self.unit
+        metadata = described(self.config, *about)
         save_model(path, tensors, metadata)
 
     @classmethod
     def load(
         cls, path: str | os.PathLike[str], *, backend: str = "numpy", device: str | None = None
     ) -> MLP:
-        """The model that :meth:`save` or ``backendmlp train`` wrote to ``path``."""
+        """The model that :meth:`save` or ``backendmlp train`` wrote to ``path``.
+
+        To train it on, set its ``warm_start`` or call :meth:`partial_fit`; its optimiser, and the
+        count of its epochs and steps, begin anew.
+        """
         from backendmlp.runs.modelfile import load_model
 
         parameters, metadata = load_model(path)
-        try:
-            result = cls(**metadata["config"], backend=backend, device=device)
-        except TypeError as error:
-            raise InputError(f"{path}: its configuration is not of this version") from error
+        result = cls(**metadata["config"], backend=backend, device=device)
         unit = parameters.pop("unit", None)
         if unit is not None and result.config.numerics != "bitwise":
             raise InputError(
@@ -219,11 +295,15 @@ class MLP:
         result.parameters = {name: _read_only(value) for name, value in parameters.items()}
         result.class_names = tuple(metadata["class_names"])
         result.image_shape = tuple(metadata["image_shape"])
+        result._flat = metadata.get("flat", True)
         return result
 
     def __repr__(self) -> str:
+        usual = {**Config().as_dict(), "device": None}
         choices = {**self.config.as_dict(), "backend": self._place[0], "device": self._place[1]}
-        shown = ", ".join(f"{k}={v!r}" for k, v in choices.items() if v is not None)
+        shown = ", ".join(
+            f"{k}={v!r}" for k, v in choices.items() if k in _SHOWN or v != usual.get(k)
+        )
         return f"MLP({shown})  # {self._described()}"
 
     def _described(self) -> str:
@@ -249,26 +329,95 @@ class MLP:
             if value is not None:
                 _read_only(value)
 
-    def _start(
-        self, parameters: Mapping[str, Array] | None, features: int, classes: int
-    ) -> dict[str, Array]:
-        hidden = self.config.hidden
+    @contextmanager
+    def _scope(self, images: Array) -> Iterator[Backend]:
+        """The backend that trains on ``images``, within its scope."""
+        at = self._backend_for(images)
+        with at.scope(), memory.explained(at, self.config):
+            yield at
+
+    def _given(
+        self,
+        at: Backend,
+        images: Array,
+        labels: Array,
+        sample_weight: Array | None,
+        class_names: Sequence[str] | None,
+        on: bool,
+    ) -> Given:
+        """What a caller gives to train on, checked and on its device; ``on`` from where it was."""
+        unit = self.unit if on else None
+        return taken(at, self.config, images, labels, sample_weight, class_names, unit)
+
+    def _held_back(
+        self, at: Backend, given: Given, validation: Any
+    ) -> tuple[tuple[Array, Array] | None, np.ndarray | None]:
+        """Validation data, and the rows to train on where those are a part of them."""
+        if validation is not None:
+            if self.config.validation_split:
+                raise InputError(
+                    "validation data are given, and validation_split asks to hold back others; "
+                    "leave one of them out"
+                )
+            return self._pair(at, given, "validation", validation), None
+        rows = given.rows
+        both = split(self.config.seed, rows.inputs.shape[0], self.config.validation_split)
+        if both is None:
+            if (self.config.monitor or "train_loss") != "train_loss":
+                raise InputError(
+                    f"{self.config.monitor} is to be monitored, and there are no validation data; "
+                    "give validation=(images, labels) or validation_split"
+                )
+            return None, None
+        held = at.asarray(both[1], "int64")
+        return tuple(at.xp.take(x, held, axis=0) for x in (rows.inputs, rows.targets)), both[0]  # type: ignore[return-value]
+
+    def _pair(self, at: Backend, given: Given, name: str, pair: Any) -> tuple[Array, Array]:
+        """Images and labels of the kind of ``given``."""
+        x, y = _pair(name, pair)
+        dtype, config = self.config.dtype or "", self.config
+        x = inputs.images(at, x, dtype, given.rows.inputs.shape[1])
+        if config.regression:
+            y = inputs.targets(at, y, x.shape[0], dtype, given.outputs)
+        else:
+            y = inputs.labels(at, y, x.shape[0], given.outputs, given.names)
+        return (x if given.unit is None else settled(x, given.unit)), y
+
+    def _begin(self, given: Given, parameters: Mapping[str, Array] | None, on: bool) -> Start:
+        """Where to begin: where the last training ended, or with parameters given or drawn."""
+        sizes = self.config.sizes(given.rows.inputs.shape[1], given.outputs)
+        if on:
+            _check_shapes(self.parameters, sizes, "the model's parameters have")
+            learned = {**self.parameters, **self._slots}
+            return Start(learned, len(self.history), self._steps, settled=True)
         if parameters is None:
-            return dict(model.he_normal(features, hidden, classes, self.config.seed))
-        shapes = {
-            "W1": (features, hidden), "b1": (hidden,), "W2": (hidden, classes), "b2": (classes,)
-        }  # fmt: skip
-        given = {name: tuple(getattr(value, "shape", ())) for name, value in parameters.items()}
-        if given != shapes:
-            raise InputError(f"the initial parameters have the shapes {given}; give {shapes}")
+            return Start(initial(sizes, self.config.activation, self.config.seed))
+        _check_shapes(parameters, sizes, "the initial parameters have")
         if not all((np.abs(to_numpy(value)) < _LARGEST).all() for value in parameters.values()):
             raise InputError(
                 "the initial parameters hold NaN, infinity or numbers beyond 2**450; give smaller"
             )
-        return dict(parameters)
+        return Start(dict(parameters))
 
-    def _keep(self, parameters: Mapping[str, np.ndarray]) -> None:
-        self.parameters = {k: _read_only(value.copy()) for k, value in parameters.items()}
+    def _adopt(self, given: Given) -> None:
+        """Take over what predictions need to know of the data."""
+        self.unit = None if given.unit is None else _read_only(to_numpy(given.unit).copy())
+        self.class_names, self._flat = given.names, given.flat
+        self.image_shape = given.image_shape
+
+    def _told(
+        self, trainer: Trainer, record: EpochRecord, callbacks: Sequence[Callable[..., Any]]
+    ) -> bool:
+        """Whether one of the ``callbacks``, which see the model as it stands, ends the training."""
+        self._keep(trainer.fetched(), trainer.steps)
+        told = [callback(self, record) for callback in callbacks]  # every one of them
+        return any(answer is True for answer in told)
+
+    def _keep(self, learned: Mapping[str, np.ndarray], steps: int) -> None:
+        found = {k: _read_only(value.copy()) for k, value in learned.items()}
+        self.parameters = Parameters.of(found).as_dict()
+        self._slots = {k: v for k, v in found.items() if k not in self.parameters}
+        self._steps = steps
 
     def _fitted(self) -> None:
         if not self.parameters:
@@ -285,14 +434,20 @@ class MLP:
         with at.scope(), memory.explained_use(at):
             scorer = self._scorer_on(at)
             features = self.parameters["W1"].shape[0]
-            x = inputs.images(at, images, scorer.arithmetic.dtype, features)
+            x = inputs.images(at, images, scorer.recipe.arithmetic.dtype, features)
             x = x if scorer.unit is None else settled(x, scorer.unit)
             result = work(scorer, x)
             return result if at.owns(images) else to_numpy(result)
 
     def _labels(self, images: Array, labels: Array, count: int) -> Array:
-        at, names = self._backend_for(images), self.class_names
-        return inputs.labels(at, labels, count, self.parameters["W2"].shape[1], names)
+        at, outputs = self._backend_for(images), self._outputs
+        if self.config.regression:
+            return inputs.targets(at, labels, count, self.config.dtype or "", outputs)
+        return inputs.labels(at, labels, count, outputs, self.class_names)
+
+    @property
+    def _outputs(self) -> int:
+        return Parameters.of(self.parameters).sizes[-1]
 
     def _scorer_on(self, at: Backend) -> Scorer:
         """That of the last call, while nothing that it was made of has changed since."""
@@ -300,7 +455,7 @@ class MLP:
         made_of = [self.config, at.name, at.label, *map(id, arrays)]
         if self._scorer is not None and self._scorer[0] == made_of:
             return self._scorer[2]
-        scorer = Scorer(at, self.config.arithmetic(), self.parameters, self.unit)
+        scorer = Scorer(at, self.config.recipe(), self.parameters, self.unit)
         # Arrays that may be written to are not relied upon; the others are held, so that their ids
         # remain theirs.
         if not any(array is not None and array.flags.writeable for array in arrays):
@@ -313,18 +468,42 @@ def _read_only(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _pair(test: Any) -> tuple[Array, Array]:
-    if not isinstance(test, tuple | list) or len(test) != 2:
-        found = f"{len(test)} entries" if isinstance(test, tuple | list) else type(test).__name__
-        raise InputError(f"test is {found}; give a pair: test=(images, labels)")
-    return test[0], test[1]
+def _pair(name: str, pair: Any) -> tuple[Array, Array]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        found = f"{len(pair)} entries" if isinstance(pair, tuple | list) else type(pair).__name__
+        raise InputError(f"{name} is {found}; give a pair: {name}=(images, labels)")
+    return pair[0], pair[1]
 
 
-def _orders(order: Sequence[Array] | None, epochs: int) -> Callable[[int], Array] | None:
+def _check_shapes(arrays: Mapping[str, Array], sizes: tuple[int, ...], whose: str) -> None:
+    wanted = model.shapes(sizes)
+    found = {name: tuple(getattr(value, "shape", ())) for name, value in arrays.items()}
+    if found != wanted:
+        raise InputError(f"{whose} the shapes {found}; give {wanted}")
+
+
+def _require_open(config: Config) -> None:
+    """Refuse what only a training knows that sees all of its data, and its end."""
+    for name, value, usual in (
+        ("schedule", config.schedule, "constant"),
+        ("class_weight", config.class_weight if config.class_weight == "balanced" else None, None),
+        ("validation_split", config.validation_split, 0.0),
+        ("patience", config.patience, None),
+    ):
+        if value != usual:
+            raise InputError(
+                f"{name} is {value!r}, and partial_fit never sees all data nor the end of a "
+                "training; leave it out, or call fit"
+            )
+
+
+def _orders(
+    order: Sequence[Array] | None, epochs: int, first: int
+) -> Callable[[int], Array] | None:
     if order is None:
         return None
     if len(order) != epochs:
         raise InputError(
             f"the order has {len(order)} entries; give one for each of {epochs} epochs"
         )
-    return order.__getitem__
+    return lambda epoch: order[epoch - first]

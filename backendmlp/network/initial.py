@@ -5,6 +5,8 @@ Each layer has a random stream of its own, so that its weights don't depend on t
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from backendmlp import random
@@ -21,7 +23,7 @@ def initial(sizes: tuple[int, ...], activation: str, seed: int) -> dict[str, np.
     difficulty of training deep feedforward neural networks", 2010, equation 12).
     """
     found: dict[str, np.ndarray] = {}
-    for layer, (rows, columns) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), 1):
+    for layer, (rows, columns) in enumerate(pairwise(sizes), 1):
         fan = rows if activation == "relu" else rows + columns
         bits = random.stream(seed, layer if layer <= 2 else _BEYOND + layer)
         variates = random.normals(bits, rows * columns).reshape(rows, columns)

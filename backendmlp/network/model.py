@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from backendmlp.arithmetic import Arithmetic
@@ -41,8 +42,10 @@ class Parameters:
 
     def as_dict(self) -> dict[str, Array]:
         """What is trained, by name: "W1", "b1", "W2" and so on."""
-        layers = zip(self.weights, self.biases, strict=True)
-        return {f"{kind}{i}": x for i, both in enumerate(layers, 1) for kind, x in zip("Wb", both)}
+        found = {}
+        for layer, (W, b) in enumerate(zip(self.weights, self.biases, strict=True), 1):
+            found |= {f"W{layer}": W, f"b{layer}": b}
+        return found
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -61,7 +64,7 @@ class Forward:
 def shapes(sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """The shapes of the parameters of a network with ``sizes``, by name."""
     found: dict[str, tuple[int, ...]] = {}
-    for layer, (rows, columns) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), 1):
+    for layer, (rows, columns) in enumerate(pairwise(sizes), 1):
         found |= {f"W{layer}": (rows, columns), f"b{layer}": (columns,)}
     return found
 

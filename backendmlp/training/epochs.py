@@ -9,7 +9,7 @@ from typing import Any
 
 from backendmlp.backend import namespace, to_numpy
 from backendmlp.digests import digest
-from backendmlp.network.evaluation import Evaluation, evaluate_and_fetch
+from backendmlp.network.evaluation import evaluate_and_fetch
 from backendmlp.network.losses import classes
 from backendmlp.network.model import forward
 from backendmlp.training.records import EpochRecord
@@ -143,24 +143,26 @@ def _record(
     return EpochRecord(
         trainer.epoch,  # finished epochs, so the number of this one counted from 1
         loss,
-        tested and tested.loss,
-        tested and tested.accuracy,
+        tested.get("loss"),
+        tested.get("accuracy"),
         seconds,
         digest(weights),
         {name: digest({name: value}) for name, value in weights.items()},
         None if outputs is None else predictions_digest(outputs, trainer.config.regression),
-        tested and tested.r2,
-        validated and validated.loss,
-        validated and validated.accuracy,
-        validated and validated.r2,
+        tested.get("r2"),
+        validated.get("loss"),
+        validated.get("accuracy"),
+        validated.get("r2"),
     )
 
 
-def _evaluated(trainer: Trainer, shown: Pair | None) -> tuple[Evaluation | None, Array | None]:
+def _evaluated(trainer: Trainer, shown: Pair | None) -> tuple[dict[str, Any], Array | None]:
+    """The evaluation's fields by name, none where nothing is shown, and the outputs."""
     if shown is None:
-        return None, None
+        return {}, None
     scores, recipe = trainer.score(*shown), trainer.recipe
-    return evaluate_and_fetch(recipe.arithmetic, recipe.loss, scores, shown[1])
+    found, outputs = evaluate_and_fetch(recipe.arithmetic, recipe.loss, scores, shown[1])
+    return vars(found), outputs
 
 
 def predictions_digest(outputs: Array, regression: bool = False) -> str:

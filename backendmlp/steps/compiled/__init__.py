@@ -30,7 +30,9 @@ Array = Any
 
 def stepper(recipe: Recipe, learned: Learned, rows: Rows) -> Stepper | None:
     """The compiled step for ``recipe`` and this kind of rows; None where there is none."""
-    return _make(recipe, learned, rows) if possible(recipe, learned.parameters, rows.inputs) else None
+    return (
+        _make(recipe, learned, rows) if possible(recipe, learned.parameters, rows.inputs) else None
+    )
 
 
 def _make(

@@ -21,7 +21,8 @@ from backendmlp.steps.compiled.library import address
 Array = Any
 
 _LINE = 64  # bytes of a line of a cache
-_TANH_POWER, _TANH_HALF = (np.ascontiguousarray(x) for x in const.tanh_table())
+_TANH_HALF = const.tanh_table()
+_TANH_POWER = const.exp_table()[::-1][: len(_TANH_HALF)].copy()  # 2**(-k / 64), likewise
 
 
 def numerics(recipe: Recipe) -> str:
@@ -173,6 +174,6 @@ def _tables() -> dict[str, Any]:
         "exp_high": const.EXP_HIGH,
         "exp_low": const.EXP_LOW,
         "exp_lowest": const.EXP_LOWEST,
-        "tanh_highest": const.TANH_HIGHEST,
+        "tanh_highest": const.TANH_ONE,
         "exp_offset": const.EXP_OFFSET,
     }

@@ -7,6 +7,15 @@ struct NAMED(coefficients) {
     int plain; /* factor is one, and the other two are zero */
 };
 
+/* An optimiser's state, as it is stored. */
+INLINE REAL NAMED(keep)(REAL state)
+{
+    if (!BITWISE)
+        return state;
+    const REAL offset = (REAL)(ROUND * KEPT);
+    return (state + offset) - offset;
+}
+
 /* Takes off `count` parameters what the optimiser makes of their gradient, with the slots `first` and
  * `second` of those that it keeps; in bitwise numerics returns the largest, infinity for NaN. */
 INLINE double NAMED(descend_as)(enum optimizer optimizer, int plain,
@@ -31,8 +40,8 @@ INLINE double NAMED(descend_as)(enum optimizer optimizer, int plain,
             REAL mean = first[i] * c.keep_1, square = second[i] * c.keep_2, new_mean = g * c.take_1;
             REAL new_square = g * g;
             new_square *= c.take_2;
-            mean += new_mean;
-            square += new_square;
+            mean = NAMED(keep)(mean + new_mean);
+            square = NAMED(keep)(square + new_square);
             first[i] = mean;
             second[i] = square;
             REAL root = SQRT(square);
@@ -41,7 +50,7 @@ INLINE double NAMED(descend_as)(enum optimizer optimizer, int plain,
             change *= c.size;
         } else {
             REAL velocity = first[i] * c.keep_1;
-            velocity += g;
+            velocity = NAMED(keep)(velocity + g);
             first[i] = velocity;
             change = velocity;
             if (optimizer == NESTEROV) {

@@ -12,6 +12,7 @@
 
 #define ROUND 0x1.8p52
 #define GRID 0x1p-29      /* of parameters */
+#define KEPT 0x1p-452     /* of what an optimiser keeps */
 #define SMALLEST 0x1p-450 /* the powers of two by which lines are scaled: to 2**450 */
 #define WINDOW 0x1p450
 #define LARGEST 0x1p100 /* of parameters and of deltas at the outputs: see `fits` */
