@@ -1,7 +1,7 @@
 """Train on every backend, numerics and BLAS setting at hand, and print whether the bits agree.
 
-A narrow and a wide network, and the golden cases of ``tests/golden.py`` with depth, other optimisers
-and losses, and float features.
+A narrow and a wide network, and what ``tests/golden.py`` has of depth, other optimisers and losses,
+and float features.
 ``python scripts/parity.py`` needs no option: on a machine with a CUDA GPU it gives the whole
 evidence.  Each row is a process of its own, since a BLAS picks its threads and kernels on loading.
 """
@@ -22,9 +22,8 @@ from typing import Any
 import click
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT))  # unless it is installed
-sys.path.append(str(ROOT / "tests"))
+# The package, unless it is installed, and the golden cases.
+sys.path.extend(str(Path(__file__).resolve().parents[1] / part) for part in ("", "tests"))
 
 import golden
 
