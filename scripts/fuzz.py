@@ -50,7 +50,7 @@ def readers() -> dict[str, list[tuple[str, Reader]]]:
     names = ("input", "input.gz")
     return {
         "idx": [(n, lambda path, d=d: idx.read_idx(path, d)) for n in names for d in (1, 3)],
-        "npz": [("input", npz.load_file)],
+        "npz": [("input", npz.load_file), ("input", npz.load_inputs)],
         "model": [("input", modelfile.load_model)],
         "checkpoint": [("input", checkpoint.load)],
         "receipt": [("input", record.read)],

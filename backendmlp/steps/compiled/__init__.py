@@ -18,7 +18,9 @@ from backendmlp.network.model import Parameters
 from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps.blas import openblas
 from backendmlp.steps.compiled import library
+from backendmlp.steps.compiled.held import possible
 from backendmlp.steps.compiled.scoring import CompiledScorer
+from backendmlp.steps.compiled.steps import CompiledBitwiseStep, CompiledStep
 from backendmlp.steps.stepper import Rows, Stepper
 
 Array = Any
@@ -26,7 +28,16 @@ Array = Any
 
 def stepper(recipe: Recipe, learned: Learned, rows: Rows) -> Stepper | None:
     """The compiled step for ``recipe`` and this kind of rows; None where there is none."""
-    return None
+    return (
+        _make(recipe, learned, rows) if possible(recipe, learned.parameters, rows.inputs) else None
+    )
+
+
+def _make(
+    recipe: Recipe, learned: Learned, rows: Rows, division: tuple[int, int] | None = None
+) -> CompiledStep:
+    kind = CompiledBitwiseStep if recipe.arithmetic.name == "bitwise" else CompiledStep
+    return kind(recipe, learned, rows, division)
 
 
 def scorer(recipe: Recipe, parameters: Parameters, inputs: Array) -> CompiledScorer | None:

@@ -39,7 +39,7 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 class CompiledScorer:
     """What ``step``, of one thread, makes of images; nothing is learned, threads may share it."""
 
-    def __init__(self, step: CompiledStep) -> None:
+    def __init__(self, step: Any) -> None:
         self._step = step
         self.begin_anew()
         _SCORERS.add(self)
@@ -104,7 +104,7 @@ class CompiledScorer:
 class _Worker:
     """A job on the weights of ``step``, with a workspace and output biases of its own."""
 
-    def __init__(self, step: CompiledStep) -> None:
+    def __init__(self, step: Any) -> None:
         self._job = library.Job.from_buffer_copy(step._job)
         self._pointer = ctypes.byref(self._job)
         self._call = getattr(library.library(), f"steps_{step._name}")
