@@ -15,8 +15,9 @@ from backendmlp.errors import InputError
 from backendmlp.files import StrPath, shown
 from backendmlp.mlp import MLP
 from backendmlp.runs import record as records
-from backendmlp.runs.record import Data, Record
-from backendmlp.runs.run import MODEL, RECORD
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.record import Record
+from backendmlp.runs.stored import MODEL, RECORD
 from backendmlp.runs.verification import receipt_of
 
 MAX_MISTAKES = 25

@@ -16,7 +16,8 @@ from backendmlp.data import Dataset
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, writable_folder, write_atomically
 from backendmlp.findings import read_network, read_record, require_same, try_network
-from backendmlp.runs.record import Data, Record
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

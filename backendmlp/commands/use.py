@@ -18,10 +18,11 @@ from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
 from backendmlp.files import shown
 from backendmlp.mlp import MLP
-from backendmlp.network.evaluation import classes as classes_of
+from backendmlp.network.losses import classes as classes_of
 from backendmlp.runs.modelfile import load_model
-from backendmlp.runs.record import Data, parse_data, read
-from backendmlp.runs.run import MODEL, RECORD
+from backendmlp.runs.parsing import Data, parse_data
+from backendmlp.runs.record import read
+from backendmlp.runs.stored import MODEL, RECORD
 from backendmlp.runs.verification import open_data
 from backendmlp.training.epochs import predictions_digest
 
