@@ -117,7 +117,7 @@ def _config(metadata: dict[str, Any]) -> Config:
     if not isinstance(metadata.get("config"), dict):
         raise TensorFileError(f"has no config in its metadata; {_NOT_OURS}")
     try:
-        return parse_config(metadata["config"])
+        return parse_config(metadata["config"], old=metadata["format"] < 3)
     except InputError as error:
         raise TensorFileError(f"has a config that will not do: {error}") from error
 
