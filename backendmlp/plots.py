@@ -135,7 +135,7 @@ def _draw_network(
         return {}, f"the curves alone are drawn, since there is no model: {error}"
     weights = {}
     if (shape := picture_shape(mlp.image_shape)) is not None:
-        kind = "hidden unit" if mlp.config.hidden else "output"
+        kind = drawing.HIDDEN if mlp.config.hidden else drawing.OUTPUT
         weights["hidden_units"] = drawing.hidden_units(mlp.parameters["W1"], shape, titles, kind)
     if dataset is None:
         try:
@@ -210,9 +210,9 @@ def _differs(key: str, column: Sequence[Any]) -> bool:
 
 def _words(key: str, value: Any) -> str:
     """A choice in words, short enough for a legend."""
-    if value is None:
+    if value is None or (isinstance(value, float) and value == 0.0):
         return "" if key in _FOLLOWING else f"no {key}"
-    text = ",".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+    text = ",".join(f"{x:g}" for x in value) or "none" if isinstance(value, tuple) else str(value)
     return f"{key} {text}" if len(text) <= 40 else f"{key} {text[:39]}…"
 
 

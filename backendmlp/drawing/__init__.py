@@ -7,10 +7,12 @@ a figure says nothing that a caption below it would say better.
 
 from backendmlp.drawing.answers import confusion, mistakes, predictions, short
 from backendmlp.drawing.course import ACCURACY, R2, curves
-from backendmlp.drawing.units import hidden_units
+from backendmlp.drawing.units import HIDDEN, OUTPUT, hidden_units
 
 __all__ = [
     "ACCURACY",
+    "HIDDEN",
+    "OUTPUT",
     "R2",
     "confusion",
     "curves",

@@ -108,7 +108,7 @@ def predictions(true: np.ndarray, predicted: np.ndarray, titles: bool = True) ->
     across = math.ceil(math.sqrt(count))
     down = math.ceil(count / across)
     side = 4.6 if count == 1 else 3.2
-    figure = Figure(figsize=(side * across + 0.9, side * down + 0.4))
+    figure = Figure(figsize=(side * across + 0.4, side * down + 0.4))
     grid = figure.subplots(down, across, squeeze=False)
     for number, axes in enumerate(grid.flat):
         if number >= count:
@@ -116,7 +116,11 @@ def predictions(true: np.ndarray, predicted: np.ndarray, titles: bool = True) ->
             continue
         _compare(axes, true[:, number], predicted[:, number])
         if titles and count > 1:
-            axes.set_title(f"output {number}: {_fit(true[:, [number]], predicted[:, [number]])}")
+            fit = _fit(true[:, [number]], predicted[:, [number]])
+            axes.set_title(f"output {number}: {fit.partition(',')[0]}")
+    if len(true) > _MAX_POINTS:
+        text = "the darker a cell, the more test rows fall into it, on a logarithmic scale"
+        figure.supxlabel(text, x=0.01, ha="left", color=_GRAY, fontsize=7.5)
     if titles:
         some = "" if count == true.shape[1] else f"; {count} of {true.shape[1]} outputs shown"
         figure.suptitle(f"{len(true):,} test rows: {_fit(true, predicted)}{some}")
@@ -131,9 +135,9 @@ def _compare(axes: Axes, true: np.ndarray, predicted: np.ndarray) -> None:
     limits = low - margin, high + margin
     axes.plot(limits, limits, color=_GRAY, lw=0.8, ls="--")
     if len(true) <= _MAX_POINTS:
-        axes.scatter(true, predicted, s=7, alpha=0.4, color=_BLUE, lw=0, rasterized=True)
+        axes.scatter(true, predicted, s=9, alpha=0.55, color=_BLUE, lw=0, rasterized=True)
     else:
-        cells = axes.hexbin(
+        axes.hexbin(
             true,
             predicted,
             gridsize=50,
@@ -142,9 +146,8 @@ def _compare(axes: Axes, true: np.ndarray, predicted: np.ndarray) -> None:
             norm=LogNorm(),
             cmap="viridis_r",
             linewidths=0.1,
+            zorder=0,
         )
-        bar = axes.figure.colorbar(cells, ax=axes, shrink=0.7, pad=0.02, label="test rows")
-        bar.outline.set_visible(False)
     axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="true", ylabel="predicted")
 
 

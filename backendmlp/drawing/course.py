@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ GROUP_COLOURS = (_BLUE, _ORANGE, _GREEN, "#cc79a7", "#e69f00", "#56b4e9", "#0000
 
 _COLOURS = {"train": _BLUE, "validation": _GREEN, "test": _ORANGE}
 _STYLES = {"train": ":", "validation": "--", "test": "-"}
+_LETTERS = 105  # of a legend's line
 _LOWEST = -1.0  # R squared shown: what is worse would hide how good it became
 
 _Group = Sequence[Sequence["EpochRecord"]]  # runs that differ in nothing but chance
@@ -61,9 +63,10 @@ def curves(
     ``kept`` is the epoch, from 1, whose weights a single run ended with, if not the last one's.
     """
     alone = len(groups) == 1
-    figure = Figure(figsize=(8, 3.5 if alone else 3.6 + 0.2 * len(groups)))
-    panels = figure.subplots(1, 2)
     shown = _shown_data(groups)
+    width = 8 if len(shown) == 1 else 9  # titles and labels are longer with validation data
+    figure = Figure(figsize=(width, 3.5))
+    panels = figure.subplots(1, 2)
     ends, labels = _draw_lines(panels, groups, score, shown)
     most = max(len(epochs) for runs in groups.values() for epochs in runs)
     for axes in panels:
@@ -148,9 +151,8 @@ def _add_titles(
     scores = score.factor * _columns(runs, f"{by}_{score.field}")[0]
     lowest, highest = _best(-losses), _best(scores)
     for axes, values, epoch in zip(panels, (losses, scores), (lowest, highest), strict=True):
-        axes.plot(
-            *([epoch], [values[epoch - 1]]), "o", ms=9, mfc="none", mew=1.2, color=_COLOURS[by]
-        )
+        (ring,) = axes.plot([epoch], [values[epoch - 1]], "o", ms=9, mfc="none", clip_on=False)
+        ring.set(mew=1.2, mec=_COLOURS[by])
     panels[0].set_title(f"{loss}: lowest {by} loss in epoch {lowest}")
     which = f"best {by} in" if len(shown) > 1 else "best in"
     panels[1].set_title(f"{title}: {which} epoch {highest}")
@@ -193,7 +195,7 @@ def _draw(
     if len(runs) > 1:
         spread = values.std(axis=0, ddof=1)
         axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.2, lw=0)
-        for run in runs:
+        for run in runs if style == "-" else ():  # more thin lines would be a thicket
             axes.plot(np.arange(1, len(run) + 1), run, color=colour, lw=0.5, alpha=0.5, ls=style)
     axes.plot(epochs, mean, color=colour, ls=style, marker="o", ms=3 if reached < 40 else 0)
     # A training that diverged ends in NaN; its line stops earlier, and there its label stands.
@@ -240,7 +242,9 @@ def _add_legends(
     left.legend(kinds, names, frameon=False)
     lines = [Line2D([], [], color=c) for c, _ in zip(GROUP_COLOURS, groups, strict=False)]
     texts = [
-        f"{name} ({len(runs)} run{'s' * (len(runs) > 1)}): {end}"
+        textwrap.fill(f"{name} ({len(runs)} run{'s' * (len(runs) > 1)}): {end}", _LETTERS)
         for (name, runs), end in zip(groups.items(), ends, strict=True)
     ]
     figure.legend(lines, texts, loc="outside upper left", frameon=False)
+    rows = sum(text.count("\n") + 1 for text in texts)
+    figure.set_figheight(3.6 + 0.2 * rows)

@@ -31,7 +31,7 @@ def put_labels(axes: Axes, labels: Sequence[Label]) -> None:
         axes.annotate(
             f"{label.name} {label.value}",
             end,
-            (6, place - height),
+            (8, place - height),
             textcoords="offset points",
             color=label.colour,
             va="center",

@@ -10,17 +10,22 @@ import numpy as np
 from matplotlib.figure import Figure
 
 MAX_UNITS = 100
+HIDDEN, OUTPUT = "hidden unit", "output"
 
 _MAX_WEIGHTS = 100 * 28 * 28  # of the units that are shown
 
 
 def hidden_units(
-    W1: np.ndarray, image_shape: Sequence[int], titles: bool = True, kind: str = "hidden unit"
+    W1: np.ndarray, image_shape: Sequence[int], titles: bool = True, kind: str = HIDDEN
 ) -> Figure:
-    """The weights (F, H) into each unit, of that ``kind``, as an image, one scale around zero."""
+    """The weights (F, H) into each unit, of that ``kind``, as an image, one scale around zero.
+
+    Hidden units stand in the order of their norms, outputs in their own.
+    """
     rows, columns = image_shape
     number = min(MAX_UNITS, max(1, _MAX_WEIGHTS // W1.shape[0]))
-    shown = np.argsort(-np.linalg.norm(W1, axis=0), kind="stable")[:number]
+    order = -np.linalg.norm(W1, axis=0) if kind != OUTPUT else np.arange(W1.shape[1])
+    shown = np.argsort(order, kind="stable")[:number]
     across = min(len(shown), max(1, round(math.sqrt(len(shown) * rows / columns))))
     mosaic = _mosaic(W1[:, shown].T.reshape(-1, rows, columns), across)
     # A few extreme weights would make all others pale: the scale ends where 99.5 % of them do.
@@ -43,7 +48,8 @@ def hidden_units(
         hidden = W1.shape[1]
         which = f"all {hidden}" if len(shown) == hidden else f"{len(shown)} of {hidden}"
         units = f"the one {kind}" if hidden == 1 else f"{which} {kind}s"
-        figure.suptitle(f"Weights into {units}" + ", largest norm first" * (len(shown) > 1))
+        first = "in their order" if kind == OUTPUT else "largest norm first"
+        figure.suptitle(f"Weights into {units}" + f", {first}" * (len(shown) > 1))
     return figure
 
 
