@@ -12,7 +12,8 @@ import numpy as np
 
 from backendmlp import backend as backends
 from backendmlp import inputs, memory
-from backendmlp.backend import Backend, to_numpy
+from backendmlp.arithmetic import Arithmetic
+from backendmlp.backend import Backend, namespace, to_numpy
 from backendmlp.config import Config, definition
 from backendmlp.errors import InputError
 from backendmlp.features import settled
@@ -50,7 +51,8 @@ class MLP:
 
     After :meth:`fit`, :meth:`partial_fit` or :meth:`load`: ``parameters`` (read-only host arrays
     "W1" (F, H1), "b1" (H1,), "W2" (H1, H2) and so on; to change one, put another array in its
-    place), ``history`` (a list of :class:`EpochRecord`), ``class_names``, ``image_shape``, and
+    place), ``history`` (a list of :class:`EpochRecord`), ``last_loss`` (the mean training loss of
+    the last epoch or partial fit), ``class_names``, ``image_shape``, and
     ``unit`` ((F,) float64: what one of each column is worth where float features were settled, in
     bitwise numerics; else None).
 
@@ -89,6 +91,7 @@ class MLP:
         self.parameters: dict[str, np.ndarray] = {}
         self.unit: np.ndarray | None = None
         self.history: list[EpochRecord] = []
+        self.last_loss: float | None = None
         self.class_names: tuple[str, ...] = ()
         self.image_shape: tuple[int, ...] = ()
         self._slots: dict[str, np.ndarray] = {}  # the optimiser's
@@ -100,6 +103,11 @@ class MLP:
         """Work on another backend from now on; returns the model itself."""
         self._backend: Backend | None = backends.select(backend, device)
         self._place = backend, device
+        return self
+
+    def forget_steps(self) -> MLP:
+        """Let a warm start or partial fit begin the optimiser anew; weights and history stay."""
+        self._slots, self._steps = {}, 0
         return self
 
     @property
@@ -164,6 +172,7 @@ class MLP:
             try:
                 for record in train(trainer, shown, held):
                     self.history.append(record)
+                    self.last_loss = record.train_loss
                     on_epoch(record)
                     if callbacks and self._told(trainer, record, callbacks):
                         break
@@ -201,7 +210,7 @@ class MLP:
                 self.history = []
             try:
                 train_epoch(trainer)
-                trainer.finish_epoch()
+                self.last_loss = trainer.finish_epoch()
             finally:
                 self._adopt(given)
                 self._keep(trainer.fetched(), trainer.steps)
@@ -222,6 +231,12 @@ class MLP:
         if self.config.regression:
             raise InputError("a regression has no probabilities; call predict")
         return self._shown(images, lambda s, x: s.outputs(x))
+
+    def predict_log_proba(self, images: Array) -> Array:
+        """The logarithms of :meth:`predict_proba`, (N, C); -inf of what is zero."""
+        if self.config.regression:
+            raise InputError("a regression has no probabilities; call predict")
+        return self._shown(images, lambda s, x: _log(s.recipe.arithmetic, s.outputs(x)))
 
     def loss(self, images: Array, labels: Array) -> Array:
         """The mean loss, a 0-d array of the images' library."""
@@ -459,6 +474,13 @@ class MLP:
         if not any(array is not None and array.flags.writeable for array in arrays):
             self._scorer = made_of, arrays, scorer
         return scorer
+
+
+def _log(arithmetic: Arithmetic, x: Array) -> Array:
+    """log x for x >= 0; minus infinity of zero, in every library without a word."""
+    xp = namespace(x)
+    some = x > 0.0
+    return xp.where(some, arithmetic.log(xp.where(some, x, 1.0)), -xp.inf)
 
 
 def _read_only(x: np.ndarray) -> np.ndarray:
