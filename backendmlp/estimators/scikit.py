@@ -37,6 +37,7 @@ __all__ = [
     "check_is_fitted",
     "check_random_state",
     "column_or_1d",
+    "label_binarizer",
     "neural_network",
     "validate_data",
 ]
@@ -52,3 +53,10 @@ def neural_network() -> Any:
     import sklearn.neural_network
 
     return sklearn.neural_network
+
+
+def label_binarizer(labels: Any) -> Any:
+    """What scikit-learn's perceptrons know their ``labels`` by."""
+    from sklearn.preprocessing import LabelBinarizer
+
+    return LabelBinarizer().fit(labels)
