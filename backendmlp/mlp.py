@@ -308,33 +308,34 @@ class MLP:
         export_onnx(self, path, dtype=dtype, inputs=inputs)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model to ``path`` as safetensors, with its configuration and class names."""
-        from backendmlp.runs.modelfile import save_model
+        """Write the model to ``path`` as safetensors: all that predictions need, and its choices.
+
+        What its optimiser has gathered is not kept: a loaded model that is trained on begins that
+        anew.  ``train_run`` and ``resume_run`` keep it.
+        """
+        from backendmlp.runs.modelfile import described, save_model
 
         self._fitted()
         tensors = dict(self.parameters)
-        metadata: dict[str, Any] = {
-            "config": self.config.as_dict(),
-            "class_names": list(self.class_names),
-            "image_shape": list(self.image_shape),
-        }
         if self.unit is not None:
             tensors["unit"] = self.unit
-            metadata["definition"] = definition(self.config.numerics, pixels=False)
+        about = self.class_names, self.image_shape, self._flat, self.unit
+        metadata = described(self.config, *about)
         save_model(path, tensors, metadata)
 
     @classmethod
     def load(
         cls, path: str | os.PathLike[str], *, backend: str = "numpy", device: str | None = None
     ) -> MLP:
-        """The model that :meth:`save` or ``backendmlp train`` wrote to ``path``."""
+        """The model that :meth:`save` or ``backendmlp train`` wrote to ``path``.
+
+        To train it on, set its ``warm_start`` or call :meth:`partial_fit`; its optimiser, and the
+        count of its epochs and steps, begin anew.
+        """
         from backendmlp.runs.modelfile import load_model
 
         parameters, metadata = load_model(path)
-        try:
-            result = cls(**metadata["config"], backend=backend, device=device)
-        except TypeError as error:
-            raise InputError(f"{path}: its configuration is not of this version") from error
+        result = cls(**metadata["config"], backend=backend, device=device)
         unit = parameters.pop("unit", None)
         if unit is not None and result.config.numerics != "bitwise":
             raise InputError(
@@ -351,6 +352,7 @@ class MLP:
         result.parameters = {name: _read_only(value) for name, value in parameters.items()}
         result.class_names = tuple(metadata["class_names"])
         result.image_shape = tuple(metadata["image_shape"])
+        result._flat = metadata.get("flat", True)
         return result
 
     def __repr__(self) -> str:

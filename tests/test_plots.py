@@ -112,7 +112,7 @@ class TestPlotCommand:
             result = cl.call("plot", runs["a"], "--out", tmp_path)
             assert result.code == 0
             assert result.err.count("\n") == 1
-            assert "test images are not at hand: folder" in result.err
+            assert "test data are not at hand: folder" in result.err
             assert "--data" in result.err
             assert {p.name for p in tmp_path.iterdir()} == {"curves.png", "hidden_units.png"}
             again = cl.call("plot", runs["a"], "--out", tmp_path, "--data", moved)
@@ -259,7 +259,7 @@ class TestCurves:
             "test 75.00 %",
             "loss in epoch 2",
             "best in epoch 2",
-            "chosen on the test images",
+            "chosen on the test data",
             "train: mean over the epoch, while the weights moved",
         ]:
             assert text in said

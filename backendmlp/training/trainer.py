@@ -229,9 +229,7 @@ class Trainer:
 
     def replay(self, records: Iterable[EpochRecord]) -> None:
         """Find the course again that epochs with ``records`` led to."""
-        self.course = stopping.begin(self.config)
-        for record in records:
-            self.course = stopping.after(self.course, self.config, record)
+        self.course = stopping.replayed(self.config, records)
 
     def take_best(self) -> None:
         """Put the best epoch's parameters in the place of the last ones', where they are kept."""
