@@ -319,7 +319,7 @@ class MLP:
         tensors = dict(self.parameters)
         if self.unit is not None:
             tensors["unit"] = self.unit
-        about = self.class_names, self.image_shape, self._flat, self.unit
+        about = self.class_names, self.image_shape, self.flat, self.unit
         metadata = described(self.config, *about)
         save_model(path, tensors, metadata)
 
@@ -352,7 +352,7 @@ class MLP:
         result.parameters = {name: _read_only(value) for name, value in parameters.items()}
         result.class_names = tuple(metadata["class_names"])
         result.image_shape = tuple(metadata["image_shape"])
-        result._flat = metadata.get("flat", True)
+        result.flat = metadata.get("flat", True)
         return result
 
     def __repr__(self) -> str:

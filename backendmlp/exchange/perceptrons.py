@@ -55,7 +55,7 @@ def to_sklearn(model: Any) -> Any:
     mlp, theirs = layers.network(model), neural_network()
     config, weights = mlp.config, dict(mlp.parameters)
     found = (theirs.MLPRegressor if config.regression else theirs.MLPClassifier)(
-        config.hidden,
+        hidden_layer_sizes=config.hidden,
         activation=config.activation,
         solver=_SOLVERS.get(config.optimizer, "sgd"),
         alpha=config.l2,
@@ -124,4 +124,3 @@ def _fill_theirs(found: Any, weights: dict[str, np.ndarray], mlp: MLP) -> None:
     found.loss_ = found.loss_curve_[-1] if found.loss_curve_ else None
     found.validation_scores_ = found.best_validation_score_ = None
     found._random_state = np.random.RandomState(mlp.config.seed % 2**32)
-

@@ -44,7 +44,11 @@ def to_torch(model: Any, *, softmax: bool = False) -> Any:
 
 
 def from_torch(
-    module: Any, *, class_names: Sequence[str] | None = None, loss: str | None = None, **choices: Any
+    module: Any,
+    *,
+    class_names: Sequence[str] | None = None,
+    loss: str | None = None,
+    **choices: Any,
 ) -> MLP:
     """An ``MLP`` with the weights of ``module``, an ``nn.Sequential`` of Linear layers.
 
@@ -73,9 +77,7 @@ def from_torch(
         parameters = layers.with_both(parameters)
     loss = loss or ("squared_error" if single and not behind else "cross_entropy")
     activation = _ACTIVATIONS[between[0]] if between else "relu"
-    return MLP.of(
-        parameters, class_names=class_names, activation=activation, loss=loss, **choices
-    )
+    return MLP.of(parameters, class_names=class_names, activation=activation, loss=loss, **choices)
 
 
 def _parts(module: Any) -> tuple[list[Any], list[str], list[str]]:
