@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ from conftest import open_or_skip
 import backendmlp
 from backendmlp import MLP, Config, Dataset, InputError, resume_run, train_run, verify
 from backendmlp.runs import checkpoint, folder
+from backendmlp.runs.modelfile import load_model, save_model
 from backendmlp.runs.run import Every, Run
 from backendmlp.runs.stored import CHECKPOINT, FINAL, MODEL
 from backendmlp.training import epochs as training
@@ -259,3 +261,29 @@ def test_a_run_is_what_fit_makes_of_the_same(alone: Any):
     assert np.array_equal(loaded.predict(data.test_images), mlp.predict(data.test_images))
     assert np.array_equal(loaded.unit, mlp.unit)
     assert loaded.score(data.test_images, data.test_labels) == run.epochs[-1].test_r2
+
+
+def test_verify_names_what_differs(alone: Any, tmp_path: Path):
+    place = shutil.copytree(alone("regression")[0], tmp_path / "run")
+    data, text = formula.targets(), (place / "run.json").read_text()
+    for name in ("validation_loss", "validation_r2", "test_r2"):
+        found = json.loads(text)
+        entry = found["epochs"][1]
+        entry[name] = float(np.nextafter(entry[name], 9))
+        (place / "run.json").write_text(json.dumps(found))
+        difference = str(verify(place, data))
+        assert f"differs: epoch 2 of 3: the weights agree, but {name} was" in difference
+    (place / "run.json").write_text(text)
+    parameters, metadata = load_model(place / MODEL)
+    parameters["unit"][2] *= 2.0
+    save_model(place / MODEL, parameters, metadata)
+    assert f"differs: {MODEL} has another unit than the data have" in str(verify(place, data))
+
+
+def test_a_model_of_the_last_epoch_is_not_the_best(alone: Any, tmp_path: Path):
+    place = shutil.copytree(alone("gone by")[0], tmp_path / "run")
+    shutil.copy(place / "epochs" / "0004.safetensors", place / MODEL)
+    verdict = str(verify(place, formula.dataset()))
+    assert verdict.startswith(
+        f"differs: {MODEL} is not what the receipt ends with: W1, b1, W2, b2 differ"
+    )
