@@ -119,7 +119,7 @@ def of(x: Array) -> Backend:
 
 def to_numpy(x: Array) -> np.ndarray:
     """The door out: ``x`` as a NumPy array in host memory, whatever its library."""
-    if isinstance(x, np.ndarray):
+    if isinstance(x, (np.ndarray, np.generic)):
         return np.asarray(x)
     if array_api_compat.is_cupy_array(x):
         return x.get()

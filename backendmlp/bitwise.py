@@ -1,7 +1,7 @@
 """The arithmetic under the network as a library of its own: the same bits from every array library.
 
-Build another model than ours on these functions and on ``+ - * /``, comparison, selection and
-``sqrt``, which IEEE 754 settles, and it gives the same bits on NumPy, CuPy, PyTorch, JAX and
+Build another model than ours on these functions and on ``+ - * /``, comparison and selection,
+which IEEE 754 settles, and it gives the same bits on NumPy, CuPy, PyTorch, JAX and
 array-api-strict, with any BLAS and any number of threads.  ``docs/bitwise.md`` has an example.
 
 Arguments are arrays of any of these libraries, of floats or whole numbers; float64 comes back, on
@@ -28,7 +28,18 @@ Array = Any
 
 _BITWISE = Bitwise()
 
-__all__ = ["exp", "log", "matmul", "mean", "round_to_grid", "softmax", "sum"]
+__all__ = [
+    "exp",
+    "log",
+    "logistic",
+    "matmul",
+    "mean",
+    "round_to_grid",
+    "softmax",
+    "sqrt",
+    "sum",
+    "tanh",
+]
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -86,6 +97,24 @@ def exp(x: Array) -> Array:
 def log(x: Array) -> Array:
     """The natural logarithm of each entry, within 2 ulp; NaN outside 2**-1020 to 2**1020."""
     return _BITWISE.log(_float(_operand("x", x)))
+
+
+def tanh(x: Array) -> Array:
+    """The hyperbolic tangent of each entry, within 4 ulp; zero is +0, and from 20 on it is 1."""
+    return _BITWISE.tanh(_float(_operand("x", x)))
+
+
+def logistic(x: Array) -> Array:
+    """``1 / (1 + exp(-x))`` of each entry, within 3 ulp; zero below -707.7."""
+    return _BITWISE.logistic(_float(_operand("x", x)))
+
+
+def sqrt(x: Array) -> Array:
+    """The square root of each entry, correctly rounded; PyTorch's own is not on every CPU.
+
+    NaN below zero.
+    """
+    return _BITWISE.sqrt(_float(_operand("x", x)))
 
 
 def softmax(x: Array) -> Array:

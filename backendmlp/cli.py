@@ -17,88 +17,28 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from backendmlp.arithmetic import NUMERICS
-from backendmlp.config import Config
+from backendmlp.commands import choices, words
+from backendmlp.commands.options import Interval, Option, PathName, Sectioned
 from backendmlp.errors import InputError
 from backendmlp.version import __version__
 
-_DEFAULTS = Config()
-
-# What other programs call our options, where the spelling alone does not lead to them.
-_SYNONYMS = {
-    "--learning-rate": "--lr",
-    "--rate": "--lr",
-    "--eta": "--lr",
-    "--batch": "--batch-size",
-    "--batchsize": "--batch-size",
-    "--bs": "--batch-size",
-    "--minibatch": "--batch-size",
-    "--hidden-units": "--hidden",
-    "--hidden-size": "--hidden",
-    "--units": "--hidden",
-    "--epoch": "--epochs",
-    "--iterations": "--epochs",
-    "--max-iter": "--epochs",
-    "--output": "--out",
-    "--out-dir": "--out",
-    "--output-dir": "--out",
-    "--outdir": "--out",
-    "--save": "--out",
-    "--folder": "--out",
-    "--random-seed": "--seed",
-    "--random-state": "--seed",
-    "--precision": "--dtype",
-    "--gpu": "--device",
-    "--cuda": "--device",
-    "--data-dir": "--data",
-    "--input": "--data",
-    "--continue": "--resume",
-    "--plots": "--plot",
-    "--silent": "--quiet",
-    "--json": "--format",
-    "--csv": "--format",
-}
-
-
-class _Path(click.ParamType):
-    """A path; an empty one, as an unset variable of a shell gives, is not the current folder."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
-        if value == "" or "\0" in str(value):
-            self.fail(f"{value!r} cannot be a path; name a file or folder", param, ctx)
-        return Path(value)
-
-
-_PATH = _Path()
-
-
-class _Interval(click.ParamType):
-    """``3`` for epochs, ``5m`` for minutes."""
-
-    name = "epochs|minutes"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int | None, float | None]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            if value.endswith("m"):
-                minutes = float(value[:-1])
-                if 0 < minutes < 1e9:
-                    return None, minutes * 60
-            elif int(value) > 0:
-                return int(value), None
-        except ValueError:
-            pass
-        return self.fail(f"{value!r} is neither epochs (3) nor minutes (5m)", param, ctx)
+_PATH = PathName()
+_KEEPING = "What is kept on the way"
 
 
 def _backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 and so on."),
+        click.option(
+            "--device",
+            cls=Option,
+            section=choices.COMPUTING,
+            metavar="DEVICE",
+            help="cpu, cuda, cuda:1 and so on.",
+        ),
         click.option(
             "--backend",
+            cls=Option,
+            section=choices.COMPUTING,
             default="numpy",
             metavar="[numpy|cupy|torch|jax]",
             show_default=True,
@@ -120,7 +60,7 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--data",
             type=_PATH,
             metavar="DIR|FILE.npz",
-            help="Four IDX files, or as Keras has them.",
+            help="Four IDX files, or x_train, y_train, x_test, y_test.",
         ),
     ):
         command = option(command)
@@ -133,48 +73,9 @@ def cli() -> None:
     """Train a neural network once and get the same bits everywhere."""
 
 
-@cli.command(short_help="Train a network.")
-@_backend_options
-@click.option(
-    "--numerics",
-    type=click.Choice(NUMERICS),
-    default=_DEFAULTS.numerics,
-    show_default=True,
-    help="The same bits everywhere, or the library's own arithmetic.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float64"]),
-    help="Of native numerics (default float32); bitwise computes in float64.",
-)
+@cli.command(short_help="Train a network.", cls=Sectioned)
 @_data_options
-@click.option(
-    "--hidden", type=int, default=_DEFAULTS.hidden, show_default=True, help="Hidden units."
-)
-@click.option(
-    "--epochs",
-    type=int,
-    default=_DEFAULTS.epochs,
-    show_default=True,
-    help="Times through the data.",
-)
-@click.option(
-    "--batch-size",
-    type=int,
-    default=_DEFAULTS.batch_size,
-    show_default=True,
-    help="Images in a step; 1 for stochastic descent, all of them for full-batch.",
-)
-@click.option(
-    "--lr", type=float, default=_DEFAULTS.lr, show_default=True, help="The learning rate."
-)
-@click.option(
-    "--seed",
-    type=int,
-    default=_DEFAULTS.seed,
-    show_default=True,
-    help="Of the initial weights and the shuffles.",
-)
+@choices.choice_options
 @click.option("--out", type=_PATH, metavar="DIR", help="Default: a new folder below runs/.")
 @click.option(
     "--resume",
@@ -182,40 +83,52 @@ def cli() -> None:
     metavar="DIR",
     help="Go on with the run in DIR, on any backend; with more --epochs also after its end.",
 )
+@click.option("--plot", is_flag=True, help="Add pictures: curves, and how the network does.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@_backend_options
 @click.option(
     "--checkpoint-every",
-    type=_Interval(),
+    cls=Option,
+    section=_KEEPING,
+    type=Interval(),
     default=(1, None),
     metavar="N|Nm",
     help="Epochs (3) or minutes (5m) between checkpoints.  [default: 1]",
 )
 @click.option(
     "--keep-epochs/--no-keep-epochs",
+    cls=Option,
+    section=_KEEPING,
     default=True,
     show_default=True,
     help="Keep the network after each epoch in DIR/epochs/, up to 64 MiB: there verify counts the "
     "entries that differ, and a run that has lost its checkpoint goes on.",
 )
-@click.option("--plot", is_flag=True, help="Add curves, confusion matrix, weights and mistakes.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.pass_context
 def train(context: click.Context, **options: Any) -> None:
     """Train a network; without --data or --dataset, on the sample of Fashion-MNIST shipped here.
 
     Leaves model.safetensors, run.json (the receipt, for verify) and epochs/ (the network after each
     epoch) in the output folder; while it trains also checkpoint.safetensors, for --resume.
+
+    FILE.npz holds pixels (uint8) or features (floats), and may hold w_train, what each row counts
+    for, and x_valid and y_valid, to validate with.  Targets that are no classes are for --loss
+    squared_error.
     """
     from backendmlp.commands import train as command
 
+    chosen = {name: options.pop(name) for name in choices.NAMES}
+    spelled = {name: value for name, value in chosen.items() if value is not None}
     given = {
         name
         for name in options
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     }
-    sys.exit(command.run(command.Request(**options, given=frozenset(given))))
+    request = command.Request(**options, choices=spelled, given=frozenset(given))
+    sys.exit(command.run(request))
 
 
-@cli.command(short_help="Loss and accuracy of a trained model.")
+@cli.command(short_help="Loss and accuracy, or R squared, of a trained model.")
 @click.argument("model", type=_PATH)
 @_backend_options
 @_data_options
@@ -228,7 +141,7 @@ def train(context: click.Context, **options: Any) -> None:
     help="json holds what text shows, written to read back exactly.",
 )
 def evaluate(model: Path, **options: Any) -> None:
-    """Loss and accuracy of MODEL, a file or the folder of a run, on a data set's test images.
+    """Loss and accuracy, or R squared, of MODEL, a file or a run's folder, on a set's test data.
 
     Without --data or --dataset, on those of the data that it was trained on.
     """
@@ -237,9 +150,9 @@ def evaluate(model: Path, **options: Any) -> None:
     use.evaluate(model, **options)
 
 
-@cli.command(short_help="Classes and probabilities of images.")
+@cli.command(short_help="Classes and probabilities, or what a regression gives.")
 @click.argument("model", type=_PATH)
-@click.argument("images", type=_PATH, nargs=-1, required=True)
+@click.argument("images", type=_PATH, nargs=-1, required=True, metavar="INPUTS...")
 @_backend_options
 @click.option(
     "--format",
@@ -247,10 +160,13 @@ def evaluate(model: Path, **options: Any) -> None:
     type=click.Choice(["text", "csv", "json"]),
     default="text",
     show_default=True,
-    help="csv and json hold every class's probability, written to read back exactly.",
+    help="csv and json hold every probability or output, written to read back exactly.",
 )
 def predict(model: Path, images: Sequence[Path], **options: Any) -> None:
-    """Classes and probabilities that MODEL gives IMAGES: IDX files or PNG pictures."""
+    """Classes and probabilities that MODEL gives INPUTS, or the outputs of a regression.
+
+    INPUTS are IDX files or PNG pictures, or .npz files with features or pixels, as x or x_test.
+    """
     from backendmlp.commands import use
 
     use.predict(model, images, **options)
@@ -297,12 +213,39 @@ def verify(receipt: Path, **options: Any) -> None:
 def plot(runs: Sequence[Path], **options: Any) -> None:
     """Draw RUN, a run's folder: curves, confusion matrix, hidden units and mistakes.
 
+    Of a regression: curves, and what it predicts beside what is true.
+
     Several runs give one picture of their curves: those that differ in the seed alone as their mean
     with one standard deviation.  --data and --dataset say where the run's data are now.
     """
     from backendmlp.commands import plot as command
 
     command.plot(runs, **options)
+
+
+@cli.command(short_help="A trained model for other programs, as ONNX.")
+@click.argument("model", type=_PATH)
+@click.option("--to", type=click.Choice(["onnx"]), required=True, help="The format.")
+@click.option("--out", type=_PATH, metavar="FILE", help="Default: beside MODEL, ending in .onnx.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    help="What it computes in: by default float64 of bitwise numerics, else the model's own.",
+)
+@click.option(
+    "--inputs",
+    type=click.Choice(["uint8", "float"]),
+    help="Where the model does not know: images as uint8, or features as floats.",
+)
+def export(model: Path, **options: Any) -> None:
+    """Write MODEL, a file or the folder of a run, for other programs.
+
+    The graph takes any number of rows at a time, and gives classes, by their names, and
+    probabilities; of a regression its outputs.
+    """
+    from backendmlp.commands import export as command
+
+    command.export(model, **options)
 
 
 @cli.command(short_help="What is found here, or what a model or run is.")
@@ -335,19 +278,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.NoSuchOption as error:
-        other = _SYNONYMS.get(error.option_name.replace("_", "-"))
-        if other is None or not _takes(error.ctx, other):
-            _fail(error.format_message())
-        _fail(f"No such option {error.option_name!r}. Did you mean {other}?")
+        _fail(_no_such_option(error))
     except click.ClickException as error:
-        _fail(error.format_message())
+        text = error.format_message()
+        if text.startswith("Got unexpected extra argument"):
+            text += "; several values of an option go with commas, as --hidden 256,128"
+        _fail(text)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(128 + signal.SIGINT)
 
 
-def _takes(context: click.Context | None, option: str) -> bool:
-    """Whether the command that was called has ``option``."""
-    return context is not None and any(option in entry.opts for entry in context.command.params)
+def _no_such_option(error: click.NoSuchOption) -> str:
+    """What is said of an option that is none of ours: what it is called here, if anything."""
+    option = error.option_name
+    takes = {name for entry in error.ctx.command.params for name in entry.opts} if error.ctx else ()
+    if "--lr" in takes and option.replace("_", "-") in words.MISSING:
+        return f"No such option {option!r}: {words.MISSING[option.replace('_', '-')]}."
+    ours = words.meant(option)
+    if ours.partition(" ")[0] in takes:
+        return f"No such option {option!r}. Did you mean {ours}?"
+    return error.format_message()
 
 
 def _print_in_any_encoding() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,42 +14,62 @@ from backendmlp.config import Config
 from backendmlp.errors import InputError
 
 _COPIES = 7  # of the parameters: current, last good, change, initial, a checkpoint's two, a spare
+_KEPT = 5  # of an optimiser's state: current, last good, next, a checkpoint's two
+_BEST = 2  # of the best epoch's parameters, where they may be kept: now, and in a checkpoint
 _ACTIVATIONS = 6  # of each layer in a step: values, deltas, rounded values, masks
 _EVALUATED = 1000  # rows of a pass in an evaluation
-Shape = tuple[int, int, int]
+Sizes = tuple[int, ...]  # (features, units of each hidden layer ..., outputs)
 
 
-def parameter_count(features: int, hidden: int, classes: int) -> int:
-    return (features + 1) * hidden + (hidden + 1) * classes
+def parameter_count(sizes: Sizes) -> int:
+    return sum((rows + 1) * columns for rows, columns in pairwise(sizes))
 
 
-def estimate(config: Config, shape: Shape, images: int, tests: int, *, data: bool) -> int:
-    """The bytes that a training takes on its device, roughly; ``data``: the images included."""
-    features, hidden, classes = shape
-    size = np.dtype(config.dtype).itemsize
+def estimate(config: Config, sizes: Sizes, images: int, tests: int, value: int) -> int:
+    """The bytes that a training takes on its device, roughly.
+
+    ``value`` is what each value of an input takes there: nothing where it is not copied.
+    """
+    size, slots = np.dtype(config.dtype).itemsize, len(config.recipe().optimizer.slots)
     rows = max(min(config.batch_size, images), min(_EVALUATED, tests))
-    step = rows * (2 * features + _ACTIVATIONS * (hidden + classes)) * size
-    weights = _COPIES * parameter_count(*shape) * size
+    step = rows * (2 * sizes[0] + _ACTIVATIONS * sum(sizes[1:])) * size
+    copies = _COPIES + _KEPT * slots + _BEST * (config.patience is not None)
+    weights = copies * parameter_count(sizes) * size
     labels_and_losses = (images + tests) * (8 + 8 + 3 * size)
-    return step + weights + labels_and_losses + ((images + tests) * features if data else 0)
+    if config.regression:
+        labels_and_losses += (images + tests) * sizes[-1] * size
+    held = int(config.validation_split * images) * sizes[0] * (value or 1)
+    return step + weights + labels_and_losses + held + (images + tests) * sizes[0] * value
 
 
-def check(backend: Backend, config: Config, shape: Shape, images: int, tests: int) -> None:
+def check(
+    backend: Backend, config: Config, sizes: Sizes, images: int, tests: int, pixels: bool = True
+) -> None:
     """Raise :class:`InputError` where a training on ``backend`` is sure to run out of memory."""
-    # On the host the images are where the reader left them, perhaps in a map of the file.
-    needed = estimate(config, shape, images, tests, data=not backend.in_memory)
+    needed = estimate(config, sizes, images, tests, _value(backend, config, pixels))
     free = _free(backend)
     if free is not None and needed > free:
         raise InputError(_sentence(backend, config, needed, free))
 
 
+def _value(backend: Backend, config: Config, pixels: bool) -> int:
+    """The bytes that a value of an input takes on the device."""
+    if pixels:  # on the host they are where the reader left them, perhaps in a map of the file
+        return 0 if backend.in_memory else 1
+    return np.dtype(config.dtype).itemsize + (4 if config.numerics == "bitwise" else 0)
+
+
 @contextmanager
 def explained(
-    backend: Backend, config: Config, shape: Shape | None = None, images: int = 0
+    backend: Backend,
+    config: Config,
+    sizes: Sizes | None = None,
+    images: int = 0,
+    pixels: bool = True,
 ) -> Iterator[None]:
     """Turn running out of memory into an :class:`InputError` with the sizes and what helps.
 
-    Without a ``shape``, which is not known before the data are, it says nothing of the need.
+    Without ``sizes``, which are not known before the data are, it says nothing of the need.
     """
     try:
         yield
@@ -56,8 +77,9 @@ def explained(
         if not backend.ran_out(error):
             raise
         needed = None
-        if shape is not None:
-            needed = estimate(config, shape, images, images, data=not backend.in_memory)
+        if sizes is not None:
+            value = _value(backend, config, pixels)
+            needed = estimate(config, sizes, images, images, value)
         raise InputError(_sentence(backend, config, needed, _free(backend))) from error
 
 
@@ -119,10 +141,11 @@ def _sentence(backend: Backend, config: Config, needed: int | None, free: int | 
     run = " for the training"
     if needed is not None:
         run = f": the run needs about {readable(needed)}"
+    hidden = ", ".join(f"{units:,}" for units in config.hidden)
+    units = f", fewer hidden units (now {hidden})" if hidden else ""
     return (
         f"device {backend.label} has too little memory{run}{_there(free)}; choose a smaller batch "
-        f"size (now {config.batch_size:,}), fewer hidden units (now {config.hidden:,})"
-        f"{_other(backend)}"
+        f"size (now {config.batch_size:,}){units}{_other(backend)}"
     )
 
 

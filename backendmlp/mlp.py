@@ -12,7 +12,8 @@ import numpy as np
 
 from backendmlp import backend as backends
 from backendmlp import inputs, memory
-from backendmlp.backend import Backend, to_numpy
+from backendmlp.arithmetic import Arithmetic
+from backendmlp.backend import Backend, namespace, to_numpy
 from backendmlp.config import Config, definition
 from backendmlp.errors import InputError
 from backendmlp.features import settled
@@ -50,7 +51,8 @@ class MLP:
 
     After :meth:`fit`, :meth:`partial_fit` or :meth:`load`: ``parameters`` (read-only host arrays
     "W1" (F, H1), "b1" (H1,), "W2" (H1, H2) and so on; to change one, put another array in its
-    place), ``history`` (a list of :class:`EpochRecord`), ``class_names``, ``image_shape``, and
+    place), ``history`` (a list of :class:`EpochRecord`), ``last_loss`` (the mean training loss of
+    the last epoch or partial fit), ``class_names``, ``image_shape``, and
     ``unit`` ((F,) float64: what one of each column is worth where float features were settled, in
     bitwise numerics; else None).
 
@@ -89,17 +91,57 @@ class MLP:
         self.parameters: dict[str, np.ndarray] = {}
         self.unit: np.ndarray | None = None
         self.history: list[EpochRecord] = []
+        self.last_loss: float | None = None
         self.class_names: tuple[str, ...] = ()
         self.image_shape: tuple[int, ...] = ()
         self._slots: dict[str, np.ndarray] = {}  # the optimiser's
         self._steps = 0  # made so far, by which an optimiser knows how far it is
-        self._flat = True  # whether targets are (N,), and so are predictions of them
+        self.flat = True  # whether targets are (N,), and so are predictions of them
         self._scorer: tuple[list[Any], list[Array], Scorer] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        parameters: Mapping[str, Array],
+        *,
+        class_names: Sequence[str] | None = None,
+        image_shape: Sequence[int] | None = None,
+        **choices: Any,
+    ) -> MLP:
+        """A model with somebody else's ``parameters``, "W1" (F, H1), "b1" (H1,) and so on.
+
+        ``hidden`` follows from them.  It predicts, as it stands, for pixels and for features;
+        training goes on with ``warm_start=True`` or :meth:`partial_fit`, where float features are
+        settled as those ask for.
+        """
+        arrays = {name: to_numpy(value) for name, value in parameters.items()}
+        sizes = _chained(arrays)
+        result = cls(sizes[1:-1], **choices)
+        _check_size(arrays)
+        names = inputs.class_names(class_names, np.empty(0))
+        if not result.config.regression:
+            names = names or tuple(map(str, range(sizes[-1])))
+            if len(names) != sizes[-1] or len(names) < 2:
+                raise InputError(
+                    f"there are {len(names)} classes and {sizes[-1]} outputs; give a name for each "
+                    "of at least two outputs, or loss='squared_error'"
+                )
+        arithmetic = result.config.arithmetic()
+        kept = model.settle(arithmetic, arrays).as_dict()
+        result.parameters = {k: _read_only(np.array(v)) for k, v in kept.items()}
+        result.class_names, result.flat = names, sizes[-1] == 1
+        result.image_shape = tuple(image_shape or (sizes[0],))
+        return result
 
     def to(self, backend: str, device: str | None = None) -> MLP:
         """Work on another backend from now on; returns the model itself."""
         self._backend: Backend | None = backends.select(backend, device)
         self._place = backend, device
+        return self
+
+    def forget_steps(self) -> MLP:
+        """Let a warm start or partial fit begin the optimiser anew; weights and history stay."""
+        self._slots, self._steps = {}, 0
         return self
 
     @property
@@ -164,6 +206,7 @@ class MLP:
             try:
                 for record in train(trainer, shown, held):
                     self.history.append(record)
+                    self.last_loss = record.train_loss
                     on_epoch(record)
                     if callbacks and self._told(trainer, record, callbacks):
                         break
@@ -201,7 +244,7 @@ class MLP:
                 self.history = []
             try:
                 train_epoch(trainer)
-                trainer.finish_epoch()
+                self.last_loss = trainer.finish_epoch()
             finally:
                 self._adopt(given)
                 self._keep(trainer.fetched(), trainer.steps)
@@ -215,13 +258,19 @@ class MLP:
         """
         if not self.config.regression:
             return self._shown(images, lambda s, x: s.classes(x))
-        return self._shown(images, lambda s, x: s.outputs(x)[:, 0] if self._flat else s.outputs(x))
+        return self._shown(images, lambda s, x: s.outputs(x)[:, 0] if self.flat else s.outputs(x))
 
     def predict_proba(self, images: Array) -> Array:
         """Softmax probabilities, (N, C)."""
         if self.config.regression:
             raise InputError("a regression has no probabilities; call predict")
         return self._shown(images, lambda s, x: s.outputs(x))
+
+    def predict_log_proba(self, images: Array) -> Array:
+        """The logarithms of :meth:`predict_proba`, (N, C); -inf of what is zero."""
+        if self.config.regression:
+            raise InputError("a regression has no probabilities; call predict")
+        return self._shown(images, lambda s, x: _log(s.recipe.arithmetic, s.outputs(x)))
 
     def loss(self, images: Array, labels: Array) -> Array:
         """The mean loss, a 0-d array of the images' library."""
@@ -250,34 +299,43 @@ class MLP:
         """The accuracy, or R squared, on ``images`` (N, ...) and ``labels``, as in scikit-learn."""
         return self.evaluate(images, labels).score
 
+    def export_onnx(
+        self, path: str | os.PathLike[str], *, dtype: str | None = None, inputs: str | None = None
+    ) -> None:
+        """Write the model to ``path`` as ONNX: see :func:`backendmlp.exchange.export_onnx`."""
+        from backendmlp.exchange import export_onnx
+
+        export_onnx(self, path, dtype=dtype, inputs=inputs)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model to ``path`` as safetensors, with its configuration and class names."""
-        from backendmlp.runs.modelfile import save_model
+        """Write the model to ``path`` as safetensors: all that predictions need, and its choices.
+
+        What its optimiser has gathered is not kept: a loaded model that is trained on begins that
+        anew.  ``train_run`` and ``resume_run`` keep it.
+        """
+        from backendmlp.runs.modelfile import described, save_model
 
         self._fitted()
         tensors = dict(self.parameters)
-        metadata: dict[str, Any] = {
-            "config": self.config.as_dict(),
-            "class_names": list(self.class_names),
-            "image_shape": list(self.image_shape),
-        }
         if self.unit is not None:
             tensors["unit"] = self.unit
-            metadata["definition"] = definition(self.config.numerics, pixels=False)
+        about = self.class_names, self.image_shape, self.flat, self.unit
+        metadata = described(self.config, *about)
         save_model(path, tensors, metadata)
 
     @classmethod
     def load(
         cls, path: str | os.PathLike[str], *, backend: str = "numpy", device: str | None = None
     ) -> MLP:
-        """The model that :meth:`save` or ``backendmlp train`` wrote to ``path``."""
+        """The model that :meth:`save` or ``backendmlp train`` wrote to ``path``.
+
+        To train it on, set its ``warm_start`` or call :meth:`partial_fit`; its optimiser, and the
+        count of its epochs and steps, begin anew.
+        """
         from backendmlp.runs.modelfile import load_model
 
         parameters, metadata = load_model(path)
-        try:
-            result = cls(**metadata["config"], backend=backend, device=device)
-        except TypeError as error:
-            raise InputError(f"{path}: its configuration is not of this version") from error
+        result = cls(**metadata["config"], backend=backend, device=device)
         unit = parameters.pop("unit", None)
         if unit is not None and result.config.numerics != "bitwise":
             raise InputError(
@@ -294,6 +352,7 @@ class MLP:
         result.parameters = {name: _read_only(value) for name, value in parameters.items()}
         result.class_names = tuple(metadata["class_names"])
         result.image_shape = tuple(metadata["image_shape"])
+        result.flat = metadata.get("flat", True)
         return result
 
     def __repr__(self) -> str:
@@ -391,16 +450,13 @@ class MLP:
         if parameters is None:
             return Start(initial(sizes, self.config.activation, self.config.seed))
         _check_shapes(parameters, sizes, "the initial parameters have")
-        if not all((np.abs(to_numpy(value)) < _LARGEST).all() for value in parameters.values()):
-            raise InputError(
-                "the initial parameters hold NaN, infinity or numbers beyond 2**450; give smaller"
-            )
+        _check_size(parameters)
         return Start(dict(parameters))
 
     def _adopt(self, given: Given) -> None:
         """Take over what predictions need to know of the data."""
         self.unit = None if given.unit is None else _read_only(to_numpy(given.unit).copy())
-        self.class_names, self._flat = given.names, given.flat
+        self.class_names, self.flat = given.names, given.flat
         self.image_shape = given.image_shape
 
     def _told(
@@ -461,6 +517,13 @@ class MLP:
         return scorer
 
 
+def _log(arithmetic: Arithmetic, x: Array) -> Array:
+    """log x for x >= 0; minus infinity of zero, in every library without a word."""
+    xp = namespace(x)
+    some = x > 0.0
+    return xp.where(some, arithmetic.log(xp.where(some, x, 1.0)), -xp.inf)
+
+
 def _read_only(x: np.ndarray) -> np.ndarray:
     x.flags.writeable = False
     return x
@@ -478,6 +541,27 @@ def _check_shapes(arrays: Mapping[str, Array], sizes: tuple[int, ...], whose: st
     found = {name: tuple(getattr(value, "shape", ())) for name, value in arrays.items()}
     if found != wanted:
         raise InputError(f"{whose} the shapes {found}; give {wanted}")
+
+
+def _check_size(parameters: Mapping[str, Array]) -> None:
+    if not all((np.abs(to_numpy(value)) < _LARGEST).all() for value in parameters.values()):
+        raise InputError(
+            "the initial parameters hold NaN, infinity or numbers beyond 2**450; give smaller"
+        )
+
+
+def _chained(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """The sizes of the network that ``arrays`` are of: features, hidden units, outputs."""
+    layers = len(arrays) // 2
+    weights = [arrays.get(f"W{layer}") for layer in range(1, layers + 1)]
+    if not weights or any(W is None or W.ndim != 2 or 0 in W.shape for W in weights):
+        raise InputError(
+            f"the parameters are {sorted(arrays)}; give matrices 'W1', 'W2' ... and biases 'b1', "
+            "'b2' ..., a pair for each layer"
+        )
+    sizes = weights[0].shape[0], *(W.shape[1] for W in weights)  # type: ignore[union-attr]
+    _check_shapes(arrays, sizes, "the parameters have")
+    return sizes
 
 
 def _require_open(config: Config) -> None:

@@ -10,7 +10,7 @@ from audit import ForbiddenError, audited
 
 import backendmlp
 from backendmlp import features
-from backendmlp.arithmetic import bitwise, choose
+from backendmlp.arithmetic import bitwise, choose, tables
 from backendmlp.backend import namespace
 from backendmlp.network import evaluation, model
 from backendmlp.steps.definition import Step
@@ -34,7 +34,18 @@ def train_and_evaluate(arithmetic, wrap, unwrap, images, labels) -> list[np.ndar
     mean = model.mean(arithmetic, losses)
     scores = evaluation.score(arithmetic, step.parameters, x, y)
     loss, shares = evaluation.loss(arithmetic, scores), scores.probabilities
-    found = [*step.parameters.as_dict().values(), mean, loss, shares, evaluation.classes(shares)]
+    squares = arithmetic.sum_of_squares(step.parameters.W1)
+    functions = arithmetic.tanh(totals - 3.0), arithmetic.logistic(picked)
+    norm = arithmetic.sqrt(squares)
+    found = [
+        *functions,
+        norm,
+        *step.parameters.as_dict().values(),
+        mean,
+        loss,
+        shares,
+        evaluation.classes(shares),
+    ]
     return [np.asarray(unwrap(value), np.float64) for value in found]
 
 
@@ -63,7 +74,7 @@ def test_a_run_passes_the_audit_and_keeps_its_bits(kind, numbers):
 
 
 def test_the_list_holds_nothing_that_is_not_needed(numbers):
-    bitwise._KEPT.clear()
+    tables._KEPT.clear()
     audit.NAMESPACE.used.clear()
     images, labels = numbers
     under_audit(choose("bitwise"), images, labels)
@@ -74,7 +85,7 @@ def test_the_list_holds_nothing_that_is_not_needed(numbers):
 
 @pytest.mark.parametrize(
     "name",
-    ["exp", "log", "expm1", "log2", "sqrt", "pow", "mean", "std", "var", "prod", "cumulative_sum",
+    ["exp", "log", "expm1", "log2", "pow", "mean", "std", "var", "prod", "cumulative_sum",
      "vecdot", "tensordot", "linalg", "fft", "round", "sin", "tanh", "float32"],
 )  # fmt: skip
 def test_other_functions_are_refused(name):
@@ -109,6 +120,15 @@ def test_one_bit_too_many_is_refused(kind, numbers, monkeypatch):
         under_audit(choose("bitwise"), images, labels)
 
 
+def test_a_root_that_is_not_put_right_is_found(numbers, monkeypatch):
+    """Under audit every root comes one unit off, as some of PyTorch's do."""
+    bits, numpy = choose("bitwise"), backendmlp.select("numpy")
+    monkeypatch.setattr(type(bits), "sqrt", lambda _, x: namespace(x).sqrt(x))
+    expected = train_and_evaluate(bits, numpy.asarray, lambda x: x, *numbers)
+    found = under_audit(bits, *numbers)
+    assert list(map(exact.bits, found)) != list(map(exact.bits, expected))
+
+
 @pytest.mark.parametrize("forbidden", ["exp", "mean", "std"])
 def test_a_model_that_strays_is_refused(forbidden, numbers, monkeypatch):
     def stray(arithmetic, values):
@@ -119,9 +139,9 @@ def test_a_model_that_strays_is_refused(forbidden, numbers, monkeypatch):
         under_audit(choose("bitwise"), *numbers)
 
 
-@pytest.mark.parametrize(("numerics", "calls"), [("bitwise", 200), ("native", 55)])
+@pytest.mark.parametrize(("numerics", "calls"), [("bitwise", 125), ("native", 49)])
 def test_a_step_takes_few_calls(numerics, calls, numbers, monkeypatch):
-    """Each is a launch on a GPU; 241 and 56 before rounding looked up its grid once."""
+    """Each is a launch on a GPU; 241 and 56 at first, then 196 and 53."""
     monkeypatch.setattr(audit, "check_product", lambda *_: None)
     monkeypatch.setattr(audit, "check_sum", lambda *_: None)
     monkeypatch.setitem(audit.FUNCTIONS, "exp", "native")
@@ -131,6 +151,7 @@ def test_a_step_takes_few_calls(numerics, calls, numbers, monkeypatch):
     p = model.settle(arithmetic, {name: audited(value) for name, value in start.items()})
     given = audited(images), audited(labels.astype(np.int64)), audited(np.arange(70)), 70
     step = Step(arithmetic, p, RATE)
+    step.advance(*given)  # sends the tables
     audit.NAMESPACE.used.clear()
     step.advance(*given)
     counted = {k: v for k, v in audit.NAMESPACE.used.items() if k not in audit.DTYPES}

@@ -10,6 +10,7 @@ import exact
 import numpy as np
 import pytest
 
+from backendmlp.arithmetic import choose
 from backendmlp.arithmetic.bitwise import Bitwise, product_bits
 
 BITWISE = Bitwise()
@@ -97,3 +98,62 @@ def test_log_is_within_one_unit_in_the_last_place(within):
     x = x[(x > 0) & (x != 1)]
     exactly = [DIGITS.ln(Decimal(value)) for value in x.tolist()]
     assert ulps(BITWISE.log(x), exactly) <= 1
+
+
+def points(kind: str) -> np.ndarray:
+    """Where tanh and the logistic function could go wrong: positive arguments, 1,200 or so."""
+    rng = np.random.default_rng(3)
+    edges = (np.arange(400) + 0.5) * math.log(2) / 128  # between two entries of the table
+    return {
+        "tiny": np.exp2(rng.uniform(-1021, -9, 1200)),
+        "table edges": np.concatenate([edges, np.nextafter(edges, 0.0), np.nextafter(edges, 9.0)]),
+        "every scale": np.exp2(rng.uniform(-9, 5, 1200)),
+        "near zero": rng.uniform(0, 0.05, 1200),
+        "large": rng.uniform(5, 21, 1200),
+    }[kind]
+
+
+KINDS = ["tiny", "table edges", "every scale", "near zero", "large"]
+
+
+def exact_tanh(x: float) -> Decimal:
+    """By digits enough for the difference; of a tiny number by two terms of the series."""
+    x = Decimal(x)
+    if x < Decimal("1e-12"):
+        return DIGITS.subtract(x, DIGITS.divide(DIGITS.power(x, 3), 3))
+    power = DIGITS.exp(-2 * x)
+    return DIGITS.divide(DIGITS.subtract(1, power), DIGITS.add(1, power))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tanh_is_within_four_units_in_the_last_place(kind):
+    x = points(kind)
+    found = BITWISE.tanh(x)
+    assert ulps(found, [exact_tanh(value) for value in x.tolist()]) <= 4
+    assert exact.bits(BITWISE.tanh(-x)) == exact.bits(-found)
+    assert (found <= 1.0).all()
+    assert kind != "table edges" or (np.diff(found.reshape(3, -1), axis=1) > 0.0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("scale", [1.0, 22.0])
+def test_logistic_is_within_three_units_in_the_last_place(kind, sign, scale):
+    x = points(kind) * sign * scale
+    exactly = [DIGITS.divide(1, 1 + DIGITS.exp(Decimal(-value))) for value in x.tolist()]
+    assert ulps(BITWISE.logistic(x), exactly) <= 3
+
+
+def test_the_native_functions_are_right_too():
+    x = np.concatenate([-points("every scale"), points("every scale"), [-1e4, 1e4]])
+    for dtype in ("float32", "float64"):
+        arithmetic, given = choose("native", dtype), x.astype(dtype)
+        with np.errstate(all="raise", under="ignore"):
+            found = arithmetic.tanh(given), arithmetic.logistic(given)
+            total, root = arithmetic.sum_of_squares(given), arithmetic.sqrt(abs(given))
+        tolerance = 4 * np.finfo(dtype).eps
+        for values, expected in zip(found, (BITWISE.tanh(x), BITWISE.logistic(x)), strict=True):
+            assert values.dtype == dtype
+            np.testing.assert_allclose(values, expected, tolerance * 40, tolerance)
+        np.testing.assert_allclose(total, BITWISE.sum_of_squares(x), tolerance + 1e-9)
+        np.testing.assert_allclose(root, BITWISE.sqrt(abs(x)), tolerance)

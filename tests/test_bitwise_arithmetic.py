@@ -191,6 +191,15 @@ def results(at, a: np.ndarray, b: np.ndarray, x: np.ndarray) -> dict[str, list]:
         "sum of a vector": BITWISE.sum(flat, 0),
         "exp": BITWISE.exp(flat),
         "log": BITWISE.log(at.xp.abs(flat)),
+        "tanh": BITWISE.tanh(a),
+        "tanh of any size": BITWISE.tanh(b),
+        "logistic": BITWISE.logistic(a),
+        "logistic of any size": BITWISE.logistic(b * 10.0),
+        "sqrt": BITWISE.sqrt(a),
+        "sum of squares": BITWISE.sum_of_squares(b),
+        "sum of all squares": BITWISE.sum_of_squares(a),
+        "sum below a known top": BITWISE.sum(b * 2.0**-5, 0, top=1.0),
+        "matmul, inputs": BITWISE.matmul(BITWISE.inputs(x.T), a),
         "log of anything": BITWISE.log(a),
         "settle": BITWISE.settle(a),
         "update": BITWISE.update(a, a * 0.5),
@@ -229,6 +238,47 @@ def test_exp_and_log_outside_their_range(backend):
     np.testing.assert_array_equal(powers, [1, 1, smallest, nan, nan, nan, 1, 0, 0, 0])
     logarithms = to_numpy(BITWISE.log(backend.asarray(numbers)))
     np.testing.assert_array_equal(logarithms, [0, *[nan] * 8])
+
+
+def test_tanh_and_logistic_at_their_ends(backend):
+    x = backend.asarray(np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e300, -1e300, -707.8, 20.0]))
+    tanh, logistic = to_numpy(BITWISE.tanh(x)), to_numpy(BITWISE.logistic(x))
+    assert exact.bits(tanh) == exact.bits(np.array([0, 0, 1, -1, np.nan, 1, -1, -1, 1.0]))
+    np.testing.assert_array_equal(logistic[:-1], [0.5, 0.5, 1, 0, np.nan, 1, 0, 0])
+
+
+@quick
+@given(seeds, sizes, sizes)
+def test_a_sum_of_squares_is_the_exact_sum_of_rounded_squares(seed, m, n):
+    x = matrix(seed, (m, n), 20)
+    total = BITWISE.sum_of_squares(x)
+    assert total.shape == ()
+    squares = exact.rounded((x * x).reshape(-1), sum_bits(m * n))
+    assert Fraction(float(total)) == sum(squares)
+    assert exact.bits(BITWISE.sum_of_squares(x.T[::-1])) == exact.bits(total)
+    assert np.isnan(BITWISE.sum_of_squares(np.array([[1.0], [2.0**226]])))
+
+
+@quick
+@given(seeds, sizes, st.integers(1, 300), sizes, st.sampled_from(["pixels", "features", "floats"]))
+def test_inputs_converted_once_give_the_bits_of_inputs_as_they_come(seed, m, k, n, kind):
+    given_ = {"pixels": pixels, "features": whole_features, "floats": matrix}[kind](seed, (m, k))
+    b, d = matrix(seed, (k, n), 20), matrix(seed + 1, (m, n), 20)
+    inputs = BITWISE.inputs(given_)
+    assert inputs.shape == given_.shape
+    assert exact.bits(BITWISE.matmul(inputs, b)) == exact.bits(BITWISE.matmul(given_, b))
+    found = BITWISE.transposed_matmul_and_sum(inputs, d)
+    expected = BITWISE.transposed_matmul_and_sum(given_, d)
+    assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
+
+
+@quick
+@given(seeds, sizes, sizes)
+def test_a_known_top_need_not_be_looked_for(seed, m, n):
+    x = np.abs(matrix(seed, (m, n)))
+    x = BITWISE.exp(x.min(axis=1, keepdims=True) - x)
+    assert (x.max(axis=1) == 1.0).all()
+    assert exact.bits(BITWISE.sum(x, 1, top=1.0)) == exact.bits(BITWISE.sum(x, 1))
 
 
 def test_parameters_live_on_their_grid(backend):

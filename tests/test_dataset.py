@@ -69,17 +69,42 @@ BAD = {
         {"test_images": np.zeros((4, 3, 2), np.uint8)},
         "train_images holds images of 2 x 3 pixels, test_images of 3 x 2",
     ),
-    "unknown class": (
-        {"test_labels": np.array([0, 1, 9, 3], np.uint8)},
-        "test_labels holds label 9 at position 2, but the labels in train_labels end at 2",
-    ),
-    "one class": ({"train_labels": np.zeros(6, np.uint8)}, "give at least two classes"),
     "names": ({"class_names": ("a", "b")}, "has 3 classes, but 2 class names are given"),
-    "floats": ({"train_images": np.zeros((6, 2, 3))}, "3-dimensional float64"),
-    "flat": ({"train_images": np.zeros((6, 6), np.uint8)}, "train_images is 2-dimensional uint8"),
+    "names of no classes": (
+        {"class_names": ("a", "b"), "train_labels": np.arange(6) / 4},
+        "train_labels holds 0.25, and classes are whole numbers from 0",
+    ),
+    "integers": ({"train_images": np.zeros((6, 2, 3), int)}, "3-dimensional int64; give uint8"),
+    "one kind": (
+        {"test_images": np.zeros((4, 2, 3))},
+        "train_images holds uint8, test_images float64; give all as uint8 pixels or all as floats",
+    ),
+    "single": ({"train_images": np.zeros(6, np.uint8)}, "train_images is 1-dimensional uint8"),
+    "texts": ({"train_labels": np.array(list("abcabc"))}, "train_labels is 1-dimensional <U1"),
     "list": (
         {"test_labels": [2, 1, 0, 0]},
-        "test_labels is a list; give a 1-dimensional NumPy array",
+        "test_labels is a list; give labels or targets as a NumPy array (n,)",
+    ),
+    "not a number": (
+        {"train_labels": np.array([0, 1, np.nan, 1, 2, 0])},
+        "train_labels holds NaN or infinity, first in row 2",
+    ),
+    "targets": (
+        {"train_labels": np.zeros((6, 2))},
+        "train_labels has shape (6, 2), test_labels (4,); give as many targets for each row",
+    ),
+    "huge": ({"train_labels": np.full(6, 2**60)}, "train_labels holds numbers from 1152921504606"),
+    "weights": (
+        {"train_weights": np.ones(5)},
+        "train_images holds 6 images, but train_weights holds 5 labels",
+    ),
+    "negative weights": (
+        {"train_weights": np.array([1.0, -1, 1, 1, 1, 1])},
+        "train_weights holds numbers from -1 to 1; give numbers of at least zero",
+    ),
+    "validation": (
+        {"validation": (np.zeros((2, 3, 2), np.uint8), np.zeros(2, np.uint8))},
+        "train_images holds images of 2 x 3 pixels, validation[0] of 3 x 2",
     ),
     "empty": ({"test_labels": np.zeros(0, np.uint8)}, "test_labels is empty"),
     "no pixels": ({"test_images": np.zeros((4, 0, 3), np.uint8)}, "test_images is empty"),
@@ -90,6 +115,79 @@ BAD = {
 def test_what_does_not_fit_is_refused(changes, fault):
     with pytest.raises(InputError, match=re.escape(fault)):
         make(**changes)
+
+
+NO_CLASSES = {
+    "unknown class": (
+        {"test_labels": np.array([0, 1, 9, 3], np.uint8)},
+        "test_labels holds label 9 at position 2, but the labels in train_labels end at 2",
+    ),
+    "unknown in validation": (
+        {"validation": (ARRAYS["test_images"], np.array([0, 0, 0, 5]))},
+        "validation[1] holds label 5 at position 3",
+    ),
+    "one class": ({"train_labels": np.zeros(6, np.uint8)}, "give at least two classes"),
+    "negative": ({"train_labels": np.arange(6) - 1}, "holds labels from -1 to 4; number"),
+    "too many": ({"train_labels": np.arange(6) * 20000}, "at most 65,536 of them"),
+    "reals": ({"train_labels": np.arange(6) / 2}, "train_labels holds 0.5, and classes are whole"),
+    "rows": (
+        {"train_labels": np.eye(6), "test_labels": np.eye(4, 6)},
+        "labels.argmax(axis=1) where each row marks one class; real targets are for --loss",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "fault"), NO_CLASSES.values(), ids=NO_CLASSES.keys())
+def test_targets_that_are_no_classes_are_those_of_a_regression(changes, fault):
+    data = make(**changes)
+    assert data.class_names == ()
+    assert data.outputs(regression=True) == (6 if fault.startswith("labels.arg") else 1)
+    for ask in (lambda: data.classes, lambda: data.outputs(regression=False)):
+        with pytest.raises(InputError, match=re.escape(fault)):
+            ask()
+
+
+def test_features_weights_and_validation():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(10, 3)), rng.normal(size=(10, 2))
+    data = make(
+        train_images=x[:6],
+        train_labels=y[:6],
+        test_images=x[6:].astype("f4"),
+        test_labels=y[6:],
+        train_weights=np.arange(6),
+        validation=(x[:2], y[:2]),
+    )
+    assert (data.features, data.image_shape, data.pixels) == (3, (3,), False)
+    assert data.outputs(regression=True) == 2
+    assert data.train_weights.dtype == np.float64
+    assert len(data.arrays) == len(data.file_sha256) == 7
+    assert make().pixels
+
+
+@pytest.mark.parametrize("dtype", ["i1", "<i2", ">u2", "<i4", ">i8", "<u8"])
+def test_labels_of_any_integers_are_the_same(dtype):
+    labels = {n: a.astype(dtype) for n, a in ARRAYS.items() if "labels" in n}
+    assert make(**labels).sha256 == make().sha256
+    assert make(**labels).train_labels.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([True, False], "u1"),
+        ([0, 255], "u1"),
+        ([-1, 255], "i2"),
+        ([0, 256], "i2"),
+        ([0, 40000], "i4"),
+        ([0, 2**31], "f8"),
+        ([0.5, 1], "f8"),
+    ],
+)
+def test_targets_are_kept_as_idx_has_them(values, dtype):
+    found = make(train_labels=np.array(values * 3)).train_labels
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, values * 3)
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])

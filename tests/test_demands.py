@@ -36,6 +36,20 @@ def last_bit_lost(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return ((a @ b) // 2) * 2
 
 
+def with_zeros_left_out(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A product that skips the terms of zeros on the right, as reference BLAS once did."""
+    product = a @ b
+    product[:, ~b.any(axis=0)] = 0.0
+    return product
+
+
+class Reciprocal(np.ndarray):
+    """Divides as some compilers do: times the reciprocal."""
+
+    def __truediv__(self, other: np.ndarray) -> np.ndarray:
+        return self * (1.0 / np.asarray(other))
+
+
 BENT = {
     "products of float64 matrices are not exact": [
         {"matmul": in_float32(np.matmul)},
@@ -46,7 +60,17 @@ BENT = {
     "float64 is not rounded as IEEE 754 says": [
         {"asarray": lambda x, **_: np.asarray(x, "f4").astype("f8")}
     ],
+    "quotients of float64 are not correctly rounded": [
+        {"asarray": lambda x, **_: np.asarray(x).view(Reciprocal)}
+    ],
+    "square roots of float64 are off by more than a unit": [
+        {"sqrt": lambda x: np.sqrt(x) * (1.0 - 2.0**-51)}
+    ],
     "a maximum passes over NaN": [{"max": np.fmax.reduce}],
+    "a product passes over NaN": [{"matmul": with_zeros_left_out}],
+    "a search does not find NaN behind all numbers": [
+        {"searchsorted": lambda table, x, side: np.searchsorted(table, np.nan_to_num(x), side)}
+    ],
 }
 
 

@@ -111,6 +111,16 @@ def test_digest_is_of_the_plain_file_whatever_the_layout(tmp_path):
     assert idx.idx_sha256(np.repeat(IMAGES, 2, 0)[::2]) == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "code"), [("i1", 9), ("i2", 11), ("i4", 12), ("f4", 13), ("f8", 14)]
+)
+def test_digest_of_other_numbers_is_that_of_their_file(kind, code):
+    for order in "<>":
+        array = np.arange(-6, 6).reshape(4, 3).astype(order + kind)
+        file = struct.pack(">HBBII", 0, code, 2, 4, 3) + array.astype(">" + kind).tobytes()
+        assert idx.idx_sha256(array) == hashlib.sha256(file).hexdigest()
+
+
 def test_digest_does_not_depend_on_the_pieces(monkeypatch):
     expected = idx.idx_sha256(IMAGES)
     for chunk in (1, 12, 13, 24):

@@ -11,20 +11,20 @@ import pytest
 from commandline import receipt, train, write_data
 
 from backendmlp import MLP, Config, backend
-from backendmlp.network import model
+from backendmlp.network.initial import initial
+from backendmlp.steps.stepper import Rows
 from backendmlp.training.epochs import lost, nothing
 from backendmlp.training.epochs import train as epochs_of
-from backendmlp.training.trainer import Trainer
+from backendmlp.training.trainer import Start, Trainer
 
 
 def trainer(small: dict[str, Any], epochs: int = 3, b1: float = 0.0, **choices: Any) -> Trainer:
     """A training on ``small``, its hidden units' biases all begun at ``b1``."""
-    start = dict(model.he_normal(784, 20, 10, 1))
+    start = initial((784, 20, 10), "relu", 1)
     start["b1"] = np.full(20, b1)
     config = Config(20, epochs=epochs, seed=1, **choices)
-    return Trainer(
-        backend.select("numpy"), config, start, small["images"], small["labels"].astype(np.int64)
-    )
+    rows = Rows(small["images"], small["labels"].astype(np.int64))
+    return Trainer(backend.select("numpy"), config, Start(start), rows)
 
 
 def test_a_loss_far_above_guessing_is_told_once(small: dict[str, Any]):
@@ -39,7 +39,7 @@ def test_dead_hidden_units_are_told(small: dict[str, Any]):
     told: list[str] = []
     records = list(epochs_of(trainer(small, b1=-1e4), warn=told.append))
     assert len(told) == 1
-    assert "after epoch 1 all hidden units are zero" in told[0]
+    assert "after epoch 1 all units of a hidden layer are zero" in told[0]
     assert all(record.train_loss > 2 for record in records)
 
 
@@ -47,7 +47,7 @@ def test_one_living_unit_is_enough(small: dict[str, Any]):
     alive = trainer(small, b1=-1e4)
     start = {k: np.array(v) for k, v in alive.fetched().items()}
     start["b1"][7] = 0.0
-    again = Trainer(alive.backend, alive.config, start, alive.images, alive.labels)
+    again = Trainer(alive.backend, alive.config, Start(start), alive.rows)
     assert lost(alive, 2.3) is not None
     assert lost(again, 2.3) is None
 

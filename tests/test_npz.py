@@ -14,7 +14,7 @@ import pytest
 from commandline import call, receipt, train
 
 import backendmlp
-from backendmlp.data import load_file, load_folder, npz, write_idx
+from backendmlp.data import archive, load_file, load_folder, load_inputs, write_idx
 from backendmlp.data.dataset import FILES
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
@@ -108,6 +108,79 @@ def test_headers_that_other_programs_write(tmp_path, text):
     assert_whole(pack(tmp_path / "a.npz", y_train=header(text) + ARRAYS["y_train"].tobytes()))
 
 
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8", ">f8"])
+def test_features_and_targets(tmp_path, dtype):
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(10, 3)).astype(dtype), rng.normal(size=(10, 2)).astype(dtype)
+    arrays = {"x_train": x[:6], "y_train": y[:6], "x_test": x[6:], "y_test": y[6:]}
+    extra = {"w_train": np.arange(6), "x_valid": x[:2], "y_valid": y[:2]}
+    data = load_file(write(tmp_path / "a.npz", **arrays, **extra))
+    kept = np.dtype("f8" if dtype.endswith("8") else "f4")
+    expected = [*arrays.values(), *extra.values()]
+    for array, given in zip(data.arrays, expected, strict=True):
+        assert array.dtype == (np.float64 if given.dtype == int else kept)
+        np.testing.assert_array_equal(array, given)
+    plain = load_file(write(tmp_path / "b.npz", **arrays))
+    assert (plain.train_weights, plain.validation) == (None, None)
+    assert plain.sha256 != data.sha256
+    assert plain.outputs(regression=True) == 2
+
+
+def test_labels_that_are_no_bytes(tmp_path):
+    labels = {"y_train": np.array([0, 300, 2, 0, 1, 2]), "y_test": np.array([[0], [1], [2], [0]])}
+    data = load_file(write(tmp_path / "a.npz", **labels))
+    assert (data.classes, data.train_labels.dtype) == (301, np.int16)
+    assert data.test_labels.shape == (4,)
+    marks = {name: ARRAYS[name] > 0 for name in ("y_train", "y_test")}
+    assert load_file(write(tmp_path / "a.npz", **marks)).classes == 2
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3), (6,), (3, 1)])
+def test_pixels_of_any_shape(tmp_path, shape):
+    images = {"x_train": np.ones((6, *shape), "u1"), "x_test": np.ones((4, *shape), "u1")}
+    assert load_file(write(tmp_path / "a.npz", **images)).image_shape == shape
+
+
+def test_inputs_alone(tmp_path):
+    path = write(tmp_path / "a.npz")
+    np.testing.assert_array_equal(load_inputs(path)[0], ARRAYS["x_test"])
+    np.savez(path, x=np.eye(3) > 0, x_test=np.ones((2, 3)))
+    found, name = load_inputs(path)
+    assert (name, found.dtype) == ("x", np.float32)
+    np.testing.assert_array_equal(found, np.eye(3))
+    np.savez(path, data=np.ones((2, 3)))
+    with pytest.raises(InputError, match="holds neither x nor x_test"):
+        load_inputs(path)
+
+
+@pytest.mark.parametrize("load", [load_file, load_inputs])
+@pytest.mark.parametrize("name", ["t.csv", "t.CSV", "t.tsv.gz", "t.parquet"])
+def test_tables_are_refused_with_the_way_to_an_npz(tmp_path, load, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    np.savetxt(path, np.random.default_rng(1).normal(size=(10, 3)), delimiter=",", header="a,b,c")
+    with pytest.raises(InputError, match="is a table") as caught:
+        load(path)
+    _, _, program = str(caught.value).partition(": ")
+    if name.lower() != "t.csv":
+        return
+    exec(program.replace("FILE", repr(name)))
+    if load is load_inputs:
+        assert load_inputs("data.npz")[0].shape == (10, 3)
+    else:
+        data = load_file("data.npz")
+        assert (data.features, data.outputs(regression=True)) == (2, 1)
+        assert (len(data.train_images), len(data.test_images)) == (8, 2)
+
+
+def test_one_array_is_refused_with_the_way_to_an_npz(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones(3))
+    with pytest.raises(
+        InputError, match="holds one array alone; put all that is needed into one file, with numpy"
+    ):
+        load_file(tmp_path / "a.npy")
+
+
 class Harm:
     def __reduce__(self) -> Any:
         return print, ("harm done",)
@@ -126,18 +199,21 @@ def test_objects_are_refused_and_never_unpickled(tmp_path, capsys):
 SHAPE = "'fortran_order': False, 'shape': "
 BAD = {
     "missing": ({"y_test": None}, "lacks y_test; write it with numpy.savez"),
-    "floats": ({"x_train": ARRAYS["x_train"] / 255}, "numbers of type '<f8'; only integers"),
-    "booleans": ({"y_train": ARRAYS["y_train"] > 0}, "numbers of type '|b1'"),
-    "texts": ({"y_train": np.array(list("abcabc"))}, "numbers of type '<U1'"),
+    "complex": ({"x_train": ARRAYS["x_train"] * 1j}, "numbers of type '<c16'; write it again"),
+    "texts": ({"y_train": np.array(list("abcabc"))}, "holds texts; number the classes: numpy.u"),
     "records": ({"y_train": np.zeros(6, "u1,u1")}, "a header that cannot be read"),
-    "too large": ({"y_test": np.array([1, 256, 0, 0])}, "holds numbers from 0 to 256"),
-    "negative": ({"y_test": np.array([1, -1, 0, 0])}, "holds numbers from -1 to 1"),
-    "colour": ({"x_train": np.zeros((6, 2, 3, 3), "u1")}, "has shape (6, 2, 3, 3); give gray"),
-    "flat": ({"x_train": np.zeros((6, 6), "u1")}, "has shape (6, 6); give gray"),
+    "too large": ({"x_test": ARRAYS["x_test"] + np.int16(200)}, "holds numbers from 300 to 323"),
+    "negative": ({"x_test": ARRAYS["x_test"] - np.int16(101)}, "holds numbers from -1 to 22"),
+    "whole features": ({"x_train": np.zeros((6, 6), int)}, "of type int64, pixels or features"),
+    "other kind": ({"x_train": ARRAYS["x_train"] / 255}, "x_train in"),
+    "not a number": ({"y_train": np.array([0, 1, np.inf, 0, 1, 2])}, "holds NaN or infinity"),
+    "no x_valid": ({"y_valid": ARRAYS["y_test"]}, "holds y_valid and no x_valid; write both"),
+    "no y_valid": ({"x_valid": ARRAYS["x_test"]}, "holds x_valid and no y_valid; write both"),
+    "another name": ({"x_val": ARRAYS["x_test"]}, "holds 'x_val', and what is read is called x_tr"),
+    "weights": ({"w_train": np.zeros(6)}, "holds numbers from 0 to 0; give numbers of at least"),
     "scalar": ({"y_train": np.uint8(1)}, "y_train in"),
     "nothing": ({"y_train": np.zeros(0, "u1")}, "is empty"),
     "counts": ({"y_train": np.zeros(5, "u1")}, "holds 6 images, but y_train in"),
-    "other classes": ({"y_test": np.full(4, 9, "u1")}, "holds label 9 at position 0"),
 }
 
 
@@ -217,7 +293,7 @@ def test_list_of_contents_is_bounded(tmp_path):
 
 
 def test_an_array_beyond_the_limit_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(npz, "INFLATED_LIMIT", 100)
+    monkeypatch.setattr(archive, "INFLATED_LIMIT", 100)
     assert "an array in an .npz file may have 100; give IDX files" in refused(
         write(tmp_path / "a.npz")
     )
@@ -227,7 +303,7 @@ def test_memory_that_runs_out_is_told(tmp_path, monkeypatch):
     def fail(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(npz, "_read_values", fail)
+    monkeypatch.setattr(archive, "_read_values", fail)
     assert "does not fit into memory" in refused(write(tmp_path / "a.npz"))
 
 

@@ -60,6 +60,21 @@ def test_exp_at_its_ends():
         np.testing.assert_array_equal(bitwise.exp(x), [0, 0, 1, 1, np.inf, np.inf, np.nan])
 
 
+def test_the_same_functions_on_every_backend(backend):
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(40, 7)) * 10.0 ** rng.integers(-9, 3, (40, 7))
+    for name in ("tanh", "logistic"):
+        found = to_numpy(getattr(bitwise, name)(backend.asarray(x)))
+        assert exact.bits(found) == exact.bits(getattr(bitwise, name)(x)), name
+    np.testing.assert_allclose(bitwise.tanh(x), np.tanh(x), rtol=1e-15)
+    np.testing.assert_allclose(2.0 * bitwise.logistic(2.0 * x) - 1.0, np.tanh(x), atol=1e-15)
+    root = to_numpy(bitwise.sqrt(backend.asarray(np.abs(x))))
+    assert exact.bits(root) == exact.bits(np.sqrt(np.abs(x)))
+    for name in ("tanh", "logistic", "sqrt"):
+        whole = backend.asarray(np.asarray(4, np.uint8))
+        assert to_numpy(getattr(bitwise, name)(whole)).shape == ()
+
+
 def test_sums_and_products_do_not_depend_on_order():
     rng = np.random.default_rng(6)
     x, w = rng.normal(size=(40, 301)) * 10.0 ** rng.integers(-6, 6, (40, 301)), rng.normal(size=301)

@@ -39,8 +39,12 @@ class Arithmetic(Protocol):
     def transposed_matmul_and_sum(self, x: Array, d: Array) -> tuple[Array, Array]:
         """``x.T @ d`` and ``d.sum(0)`` for ``x`` (k, m) and ``d`` (k, n): an affine's gradients."""
 
-    def sum(self, x: Array, axis: int) -> Array:
-        """The sum of ``x`` over ``axis``."""
+    def sum(self, x: Array, axis: int, top: float | None = None) -> Array:
+        """The sum of ``x`` over ``axis``.
+
+        ``top``, a power of two, says that no line has an entry above it, and each one that is, so
+        that it need not be looked for: 1 in the exponentials of a softmax.
+        """
 
     def sum_of_squares(self, x: Array) -> Array:
         """The sum of the squares of all entries of ``x``, of any shape; 0-d."""
@@ -57,11 +61,17 @@ class Arithmetic(Protocol):
     def logistic(self, x: Array) -> Array:
         """``1 / (1 + exp(-x))`` of any ``x``."""
 
+    def sqrt(self, x: Array) -> Array:
+        """The square root of ``x`` >= 0: a library's own need not be correctly rounded."""
+
     def update(self, parameter: Array, change: Array) -> Array:
         """``parameter - change``, as a parameter is stored."""
 
     def settle(self, parameter: Array) -> Array:
         """A parameter that comes from outside, as a parameter is stored."""
+
+    def keep(self, state: Array) -> Array:
+        """An optimiser's state, as it is stored: what is too small to matter is zero."""
 
 
 def checked_dtype(numerics: str, dtype: str | None = None) -> str:

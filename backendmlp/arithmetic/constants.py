@@ -23,8 +23,14 @@ WINDOW = 450
 # a weight up to 64 enters its product as it stands, unrounded.
 GRID = 2.0**-29
 
+# What an optimiser keeps lies on this one: the averages of a unit that died would fade into
+# subnormal numbers, on which some libraries disagree, and with which all processors are slow.
+KEPT = 2.0**-452
+
 EXP_STEPS = 64  # table entries per octave
 EXP_OCTAVES = 1021  # below exp(-707.7) a result would be subnormal: it underflows to zero
+SPLITTER = 2.0**27 + 1.0  # splits a float64 into two of 26 bits: Veltkamp (1968)
+TO_NEXT = 2.0**-53 * (1.0 + 2.0**-52)  # a number times this leads to its neighbours: Rump (2009)
 LOG_STEPS = 64
 LOG_OCTAVES = 1020
 
@@ -45,8 +51,11 @@ LN2_HIGH, LN2_LOW = split(LN2)
 EXP_HIGH, EXP_LOW = split(LN2 / EXP_STEPS, 2.0**-42)
 EXP_INVERSE = float(EXP_STEPS / LN2)
 EXP_LOWEST = -707.7
-TANH_HIGHEST = 20.0  # from 19.1 on tanh is 1
+TANH_ONE = 20.0  # from 19.1 on tanh is 1
 EXP_OFFSET = EXP_STEPS * EXP_OCTAVES  # the place of exp(0) in the table
+# Arguments whose k are the next two after the last in the table: stand-ins for what has no entry.
+EXP_TO_ZERO = -(EXP_OFFSET + 1) / EXP_INVERSE
+EXP_TO_NAN = -(EXP_OFFSET + 2) / EXP_INVERSE
 
 
 def powers_of_two(window: int) -> np.ndarray:
@@ -65,20 +74,15 @@ def exp_table() -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def tanh_table() -> tuple[np.ndarray, np.ndarray]:
-    """2**(-k / 64) and (1 - 2**(-k / 64)) / 2, each correctly rounded, for k = 0 ... 3694.
+def tanh_table() -> np.ndarray:
+    """(1 - 2**(-k / 64)) / 2, correctly rounded, for k = 0 ... 3694; shape (3695,), float64.
 
-    Two of shape (3695,), float64.  The difference is tabulated because near k = 0 it is small, and
-    one of the rounded powers would be short of many of its bits.
+    Tabulated, because near k = 0 the rounded power would leave the difference few right bits.
     """
-    last = round(TANH_HIGHEST * 2.0 * EXP_INVERSE) + 1
-    powers, halves = [], []
+    last = round(TANH_ONE * 2.0 * EXP_INVERSE) + 1
     with localcontext(_DIGITS):
-        for k in range(last + 1):
-            power = Decimal(2) ** (Decimal(-k) / EXP_STEPS)
-            powers.append(float(power))
-            halves.append(float((1 - power) / 2))
-    return np.array(powers), np.array(halves)
+        powers = [Decimal(2) ** (Decimal(-k) / EXP_STEPS) for k in range(last + 1)]
+        return np.array([float((1 - power) / 2) for power in powers])
 
 
 def log_table() -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ NumPy on results that are exact, so that no order of operations is an excuse.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,13 @@ def _products_are_exact(backend: Backend) -> bool:
     )
 
 
+def _products_keep_nan(backend: Backend) -> bool:
+    """Of NaN and zero too, which a library may be tempted to leave out."""
+    nan, zeros = np.full((3, 5), np.nan), np.zeros((5, 4))
+    pairs = (nan, zeros), (nan, zeros[:, :1]), (nan[:1], zeros), (zeros.T, nan.T)
+    return all(_agree(backend, backend.xp.matmul, np.matmul, a, b) for a, b in pairs)
+
+
 def _sums_are_exact(backend: Backend) -> bool:
     xp = backend.xp
     addends = _whole_numbers((_ROWS, _COLUMNS), sum_bits(_ROWS))
@@ -79,6 +87,38 @@ def _operations_are_rounded(backend: Backend) -> bool:
         return (1.0 / x) * 3.0 + ((x * 2.0**-5 + const.ROUND) - const.ROUND)
 
     return _agree(backend, operations, operations, x)
+
+
+def _quotients_are_rounded(backend: Backend) -> bool:
+    return _agree(backend, operator.truediv, operator.truediv, *_of_all_sizes())
+
+
+def _roots_are_near(backend: Backend) -> bool:
+    """Within one unit in the last place: the arithmetic's own root does the rest."""
+    x, _ = _of_all_sizes()
+    found = fetch({"found": backend.xp.sqrt(backend.asarray(x, "float64"))})["found"]
+    return bool((np.abs(found - np.sqrt(x)) <= np.spacing(np.sqrt(x))).all())
+
+
+def _of_all_sizes() -> tuple[np.ndarray, np.ndarray]:
+    """Two of (31713,), float64 of all bits; an odd number, so that a vector's tail is tried too."""
+    mantissas = _whole_numbers((_ROWS, 31), MANTISSA).reshape(-1)
+    # Down to 1.0: other divisors than those of nearly two.
+    y = mantissas * np.linspace(0.5, 1.0, mantissas.size)
+    return np.ldexp(mantissas, np.arange(mantissas.size) % 901 - 450), y
+
+
+def _searches_find_nan_behind(backend: Backend) -> bool:
+    xp = backend.xp
+    x = np.array([[np.nan, np.inf, 0.0], [2.0, -1.0, np.nan]])
+
+    def search(table: Array, x: Array) -> Array:
+        return xp.astype(xp.searchsorted(table, x, side="left"), xp.float64)
+
+    def known(table: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.searchsorted(table, x, side="left").astype(np.float64)
+
+    return _agree(backend, search, known, np.array([1.0, 2.0, 4.0]), x)
 
 
 def _maxima_keep_nan(backend: Backend) -> bool:
@@ -100,7 +140,11 @@ _TRIALS: dict[str, Callable[[Backend], bool]] = {
     "products of float64 matrices are not exact": _products_are_exact,
     "sums of float64 are not exact": _sums_are_exact,
     "float64 is not rounded as IEEE 754 says": _operations_are_rounded,
+    "quotients of float64 are not correctly rounded": _quotients_are_rounded,
+    "square roots of float64 are off by more than a unit": _roots_are_near,
     "a maximum passes over NaN": _maxima_keep_nan,
+    "a product passes over NaN": _products_keep_nan,
+    "a search does not find NaN behind all numbers": _searches_find_nan_behind,
 }
 
 

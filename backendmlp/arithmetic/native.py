@@ -27,7 +27,7 @@ class Native:
     def transposed_matmul_and_sum(self, x: Array, d: Array) -> tuple[Array, Array]:
         return self.matmul(x.T, d), self.sum(d, 0)
 
-    def sum(self, x: Array, axis: int) -> Array:
+    def sum(self, x: Array, axis: int, top: float | None = None) -> Array:
         return namespace(x).sum(x, axis=axis)
 
     def sum_of_squares(self, x: Array) -> Array:
@@ -48,11 +48,17 @@ class Native:
         e = xp.exp(0.0 - xp.abs(x))
         return xp.where(x < 0.0, e, 1.0) / (1.0 + e)
 
+    def sqrt(self, x: Array) -> Array:
+        return namespace(x).sqrt(x)
+
     def update(self, parameter: Array, change: Array) -> Array:
         return parameter - change
 
     def settle(self, parameter: Array) -> Array:
         return self._float(namespace(parameter), parameter)
+
+    def keep(self, state: Array) -> Array:
+        return state
 
     def _float(self, xp: Any, x: Array) -> Array:
         return xp.astype(x, getattr(xp, self.dtype), copy=False)

@@ -8,14 +8,16 @@ from threadpoolctl import threadpool_info
 
 from backendmlp import backend as backends
 from backendmlp.commands.progress import Progress
+from backendmlp.commands.telling import described, score
 from backendmlp.config import Config
 from backendmlp.data.origin import origin
 from backendmlp.digests import digest
 from backendmlp.errors import InputError
+from backendmlp.network.model import Parameters
 from backendmlp.runs import record as records
 from backendmlp.runs.modelfile import load_model
-from backendmlp.runs.record import Data
-from backendmlp.runs.run import MODEL, RECORD
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.stored import MODEL, RECORD
 from backendmlp.runs.verification import hold, open_data, receipt_of
 from backendmlp.steps import compiled
 
@@ -60,14 +62,16 @@ def describe(path: Path) -> None:
 
 def _describe_receipt(path: Path) -> None:
     record = records.read(path)
-    last = record.epochs[-1] if record.epochs else None
+    last = record.ending
     print(f"receipt        {path}")
     print(f"made on        {_plain(record.backend)}, {_plain(record.device)}")
     print(f"epochs         {len(record.epochs)} of {record.config.epochs}")
     if last is not None:
         print(f"weights sha256 {last.weights_sha256}")
-        if last.test_accuracy is not None:
-            print(f"test accuracy  {last.test_accuracy:.2%}")
+        for data in ("validation", "test"):
+            if found := score(last, data):
+                name, _, value = found.partition(" ")
+                print(f"{f'{data} {name}':<14} {value}")
     _print_choices(record.config, record.definition, record.data)
 
 
@@ -77,21 +81,21 @@ def _describe_model(path: Path) -> None:
         config = records.parse_config(metadata["config"])
     except InputError as error:
         raise InputError(f"model file {str(path)!r}: {error}") from error
-    features, hidden = parameters["W1"].shape
+    parameters.pop("unit", None)  # of no step's making
+    sizes = Parameters.of(parameters).sizes
     shape = " x ".join(map(str, metadata["image_shape"]))
     names = ", ".join(metadata["class_names"])
     data = metadata.get("data")
     print(f"model          {path}")
-    print(f"network        {features}-{hidden}-{len(metadata['class_names'])}, inputs {shape}")
-    print(f"classes        {names}")
-    parameters.pop("unit", None)  # of no step's making
+    print(f"network        {'-'.join(map(str, sizes))}, inputs {shape}")
+    print("targets        real numbers" if config.regression else f"classes        {names}")
     print(f"weights sha256 {digest(parameters)}")
     known = None if data is None else records.parse_data(data)
     _print_choices(config, metadata.get("definition", 1), known)
 
 
 def _print_choices(config: Config, definition: int, data: Data | None) -> None:
-    print(f"configuration  {', '.join(f'{k} {v}' for k, v in config.as_dict().items())}")
+    print(f"configuration  {described(config)}")
     print(f"definition     {definition}")
     if data is None:
         print("data           unknown")

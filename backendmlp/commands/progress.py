@@ -10,7 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from backendmlp.training.epochs import EpochRecord
+from backendmlp.commands.telling import line, loss
+from backendmlp.training.records import EpochRecord
 
 _WIDE = 80  # columns that the bar's words take, and some for the bar itself
 _ECHO = 4  # columns left free at the right: a terminal writes ^C behind the bar
@@ -19,7 +20,7 @@ _ECHO = 4  # columns left free at the right: a terminal writes ^C behind the bar
 class _Bar(tqdm):  # type: ignore[type-arg]
     """tqdm's bar, with the time ``left`` for all of the run, and short on a narrow terminal."""
 
-    left = last = ""
+    left = last = more = ""
 
     @property
     def format_dict(self) -> dict[str, Any]:
@@ -28,7 +29,8 @@ class _Bar(tqdm):  # type: ignore[type-arg]
         width = found["ncols"] or _WIDE
         rate = "{rate_fmt}" if width >= _WIDE else ""
         count = "{n_fmt}/{total_fmt} " if width >= _WIDE + 20 else ""
-        words = ", ".join(word for word in (rate, self.left, self.last) if word)
+        more = self.more if width >= _WIDE + 40 else ""
+        words = ", ".join(word for word in (rate, self.left, self.last, more) if word)
         found["bar_format"] = "{desc} {percentage:3.0f}%|{bar}| " + count + "[" + words + "]"
         found["ncols"] = max(1, width - _ECHO)
         return found
@@ -98,7 +100,9 @@ class Progress:
             self._wipe()
             print(line(record, self.epochs), flush=True)
         if record.epoch < self.epochs:
-            self._bar.last = f"loss of epoch {record.epoch} {_loss(record.train_loss)}"
+            self._bar.last = f"loss of epoch {record.epoch} {loss(record.train_loss)}"
+            if record.validation_loss is not None:
+                self._bar.more = f"validation {loss(record.validation_loss)}"
             self._bar.reset()
             self._name(record.epoch + 1)
 
@@ -114,26 +118,8 @@ class Progress:
         self._bar.set_description_str(f"epoch {epoch}/{self.epochs}")
 
 
-def line(record: EpochRecord, epochs: int) -> str:
-    """One epoch in words."""
-    parts = [
-        f"epoch {record.epoch:>{len(str(epochs))}}/{epochs}",
-        f"train loss {_loss(record.train_loss)}",
-    ]
-    if record.test_loss is not None and record.test_accuracy is not None:
-        parts += [
-            f"test loss {_loss(record.test_loss)}",
-            f"test accuracy {record.test_accuracy:.2%}",
-        ]
-    return "  ".join([*parts, f"{record.seconds:.2f} s"])
-
-
 def _left(seconds: float) -> str:
     """The time left for the run."""
     minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d} left" if hours else f"{minutes}:{seconds:02d} left"
-
-
-def _loss(value: float) -> str:
-    return f"{value:.4f}" if value < 1e6 else f"{value:.3e}"  # no 300 digits of a divergence

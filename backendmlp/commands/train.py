@@ -5,54 +5,29 @@ from __future__ import annotations
 import shlex
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from backendmlp import backend as backends
+from backendmlp import mistakes
 from backendmlp.backend import Backend
+from backendmlp.commands.choices import flags
 from backendmlp.commands.progress import Progress
+from backendmlp.commands.request import Request, new_config, resumed_config
 from backendmlp.commands.stopping import Stop, stopping
+from backendmlp.commands.telling import described, ending
 from backendmlp.config import Config
 from backendmlp.data import Dataset
-from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
 from backendmlp.runs import folder as runs
 from backendmlp.runs.checkpoint import Checkpoint
 from backendmlp.runs.lock import locked
-from backendmlp.runs.record import Data
-from backendmlp.runs.run import CHECKPOINT, Every, Run, check_same
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.run import Every, Run
+from backendmlp.runs.stored import CHECKPOINT, check_same, stored
 from backendmlp.runs.verification import open_data
-
-_CHOICES = ("hidden", "epochs", "batch_size", "lr", "seed", "numerics", "dtype")
-_DATA = frozenset({"data", "dataset"})
-
-
-@dataclass(frozen=True)
-class Request:
-    """The options of ``train``; ``given`` are those that the user spelled out."""
-
-    backend: str
-    device: str | None
-    numerics: str
-    dtype: str | None
-    data: Path | None
-    dataset: str | None
-    hidden: int
-    epochs: int
-    batch_size: int
-    lr: float
-    seed: int
-    out: Path | None
-    resume: Path | None
-    checkpoint_every: tuple[int | None, float | None]
-    keep_epochs: bool
-    plot: bool
-    quiet: bool
-    given: frozenset[str]
-
-    def choices(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _CHOICES}
+from backendmlp.training.stopping import through
 
 
 def run(request: Request) -> int:
@@ -63,42 +38,49 @@ def run(request: Request) -> int:
         from backendmlp.commands.plot import require_matplotlib
 
         require_matplotlib()
-    config = Config(**request.choices())
     backend = backends.select(request.backend, request.device)
+    if request.resume is None:
+        return _begin(request, backend)
     with _folder(request) as folder, locked(folder), backend.scope():
-        if request.resume is None:
-            runs.refuse_run(folder)
-            return _train(request, config, backend, folder, None)
-        found = runs.stored(folder)
-        if found is None:
-            _say_new(request, config, folder)
-            return _train(request, config, backend, folder, None)
-        return _resume(request, backend, folder, found)
+        found = stored(folder)
+        if found is not None:
+            return _resume(request, backend, folder, found)
+        config, opened = new_config(request)
+        _say_new(request, config, folder)
+        return _train(request, config, backend, folder, None, opened)
 
 
-def _folder(request: Request) -> AbstractContextManager[Path]:
+def _begin(request: Request, backend: Backend) -> int:
+    """Train from the start."""
+    config, opened = new_config(request)
+    with _folder(request, config.numerics) as folder, locked(folder), backend.scope():
+        runs.refuse_run(folder)
+        return _train(request, config, backend, folder, None, opened)
+
+
+def _folder(request: Request, numerics: str = "") -> AbstractContextManager[Path]:
     """The run's folder: the one to go on in, the one asked for, or a new one below runs/."""
     if request.resume is not None:
         runs.require_folder(request.resume)
         return runs.made(request.resume)
     if request.out is not None:
         return runs.made(request.out)
-    return runs.made(Path("runs", _readable_name(request)), fresh=True)
+    return runs.made(Path("runs", _readable_name(request, numerics)), fresh=True)
 
 
 def _resume(request: Request, backend: Backend, folder: Path, found: Checkpoint) -> int:
-    config = _resumed_config(request, found.config)
+    config = resumed_config(request, found)
     lost = not (folder / CHECKPOINT).exists()
-    if found.state.epoch < config.epochs or not lost:
-        if lost and found.state.epoch < found.config.epochs:
+    if not lost or not through(config, found.epochs):
+        if lost and not through(found.config, found.epochs):
             _say(request, f"there is no {CHECKPOINT}; going on after epoch {found.state.epoch}")
         return _train(request, config, backend, folder, found)
     _refuse_idle(request, folder)
     if request.plot:
         return _train(request, config, backend, folder, found)
     data = found.data
-    if request.given & _DATA:
-        data = runs.data_of(origin(request.data, request.dataset).open())
+    if request.names_data:
+        data = runs.data_of(request.origin().open())
     check_same(found, config, data)
     _say(request, _finished(folder, found))
     return 0
@@ -108,20 +90,27 @@ def _refuse_idle(request: Request, folder: Path) -> None:
     """Refuse options that would do nothing, since nothing is left to train."""
     idle = sorted(request.given & {"checkpoint_every", "keep_epochs"})
     if idle:
-        names = " and ".join(f"--{name.replace('_', '-')}" for name in idle)
         raise InputError(
-            f"the run in {str(folder)!r} is finished, and {names} would do nothing; leave it out, "
-            "or train on with more --epochs"
+            f"the run in {str(folder)!r} is finished, and {flags(idle)} would do nothing; leave it "
+            "out, or train on with more --epochs"
         )
 
 
 def _train(
-    request: Request, config: Config, backend: Backend, folder: Path, found: Checkpoint | None
+    request: Request,
+    config: Config,
+    backend: Backend,
+    folder: Path,
+    found: Checkpoint | None,
+    opened: Dataset | None = None,
 ) -> int:
-    dataset, data = _data(request, found)
+    dataset, data = _data(request, found, opened)
+    dataset.outputs(config.regression)  # refuses targets that are not of the loss's kind
     every = Every(*request.checkpoint_every)
     settings = (backend, config, dataset, data, every, request.keep_epochs, found)
     with stopping() as stop, runs.prepared(folder, *settings) as training:
+        if found is None:
+            _look(dataset, config)
         finished = training.finished or _watched(request, training, stop)
     if request.plot and training.epochs:
         from backendmlp.commands.plot import plot_run
@@ -129,6 +118,16 @@ def _train(
         plot_run(training)
     _say_end(request, training)
     return 0 if finished else stop.exit_code
+
+
+def _look(dataset: Dataset, config: Config) -> None:
+    """Warn of the classic mistakes with data."""
+    count = len(dataset.train_images)
+    mistakes.look_at_images(dataset.train_images.reshape(count, -1))
+    if config.regression:
+        mistakes.look_at_targets(dataset.train_labels)
+    elif dataset.class_names == tuple(map(str, range(dataset.classes))):
+        mistakes.look_at_labels(dataset.train_labels.astype(np.int64), dataset.classes)
 
 
 def _watched(request: Request, training: Run, stop: Stop) -> bool:
@@ -146,25 +145,21 @@ def _watched(request: Request, training: Run, stop: Stop) -> bool:
         )
 
 
-def _data(request: Request, found: Checkpoint | None) -> tuple[Dataset, Data]:
-    """The data asked for, or those of the run to go on with."""
-    if found is not None and not request.given & _DATA:
+def _data(
+    request: Request, found: Checkpoint | None, opened: Dataset | None
+) -> tuple[Dataset, Data]:
+    """The data asked for, which may be ``opened`` already, or those of the run to go on with."""
+    if found is not None and not request.names_data:
         return open_data(found.data), found.data
-    source = origin(request.data, request.dataset)
-    dataset = source.open()
+    source = request.origin()
+    dataset = source.open() if opened is None else opened
     return dataset, runs.data_of(dataset, source)
 
 
-def _resumed_config(request: Request, theirs: Config) -> Config:
-    """The checkpoint's configuration with the options that the user spelled out in it."""
-    spelled = {name: getattr(request, name) for name in request.given & set(_CHOICES)}
-    return replace(theirs, **spelled)
-
-
-def _readable_name(request: Request) -> str:
+def _readable_name(request: Request, numerics: str) -> str:
     data = request.data.resolve().name[:40] if request.data is not None else request.dataset
     stamp = time.strftime("%Y-%m-%d_%H%M%S")
-    return f"{stamp}_{data or 'sample'}_{request.backend}_{request.numerics}"
+    return f"{stamp}_{data or 'sample'}_{request.backend}_{numerics}"
 
 
 def _say(request: Request, text: str) -> None:
@@ -174,14 +169,16 @@ def _say(request: Request, text: str) -> None:
 
 def _say_new(request: Request, config: Config, folder: Path) -> None:
     """A run that was killed before its first checkpoint begins again, if its options are given."""
-    if not request.given & {*_CHOICES, *_DATA}:
+    if not request.choices and not request.names_data:
         raise InputError(
             f"folder {str(folder)!r} is empty: there is nothing to go on with; begin a run with "
             f"--out {shlex.quote(str(folder))}"
         )
-    choices = ", ".join(f"{name} {value}" for name, value in config.as_dict().items())
-    source = origin(request.data, request.dataset).name
-    _say(request, f"folder {folder} is empty; a new run begins, on {source}, with {choices}")
+    source = request.origin().name
+    _say(
+        request,
+        f"folder {folder} is empty; a new run begins, on {source}, with {described(config)}",
+    )
 
 
 def _finished(folder: Path, found: Checkpoint) -> str:
@@ -193,6 +190,8 @@ def _finished(folder: Path, found: Checkpoint) -> str:
 
 def _say_end(request: Request, training: Run) -> None:
     if training.epochs:
+        if training.finished and (sentence := ending(training.config, training.epochs)):
+            _say(request, sentence)
         _say(request, f"weights sha256 {training.weights_sha256}")
     if training.finished:
         _say(request, f"written to {training.folder}")

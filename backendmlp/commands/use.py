@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backendmlp.data import read_pictures
+from backendmlp.commands import printing
+from backendmlp.commands.telling import loss, measure
+from backendmlp.data import Dataset, load_inputs, read_pictures
+from backendmlp.data.npz import is_archive
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
+from backendmlp.files import shown
+from backendmlp.findings import picture_shape
 from backendmlp.mlp import MLP
-from backendmlp.network.evaluation import classes as classes_of
+from backendmlp.network.losses import classes as classes_of
 from backendmlp.runs.modelfile import load_model
-from backendmlp.runs.record import Data, parse_data, read
-from backendmlp.runs.run import MODEL, RECORD
+from backendmlp.runs.parsing import Data, parse_data
+from backendmlp.runs.record import read
+from backendmlp.runs.stored import MODEL, RECORD
 from backendmlp.runs.verification import open_data
 from backendmlp.training.epochs import predictions_digest
 
@@ -32,46 +37,81 @@ def evaluate(
     dataset: str | None,
     form: str,
 ) -> None:
-    """Print loss, accuracy, the accuracy of each class, on which data, and the predictions' digest.
+    """Print the loss, the accuracy, also of each class, or R squared, on which data; and a digest.
 
-    The data are those asked for, or else those that the model was trained on.
+    The data are those asked for, or else those that the model was trained on; the digest is of the
+    predictions.
     """
     mlp = _load(path, backend, device)
     given = data is not None or dataset is not None
     source = origin(data, dataset).open() if given else open_data(_trained_on(path))
-    if source.classes > len(mlp.class_names):
+    regression = mlp.config.regression
+    if not regression and source.classes > len(mlp.class_names):
         raise InputError(
             f"the data have {source.classes} classes, the model {len(mlp.class_names)}; "
             "give data of the classes it was trained on"
         )
     found = mlp.evaluate(source.test_images, source.test_labels)
-    shares = mlp.predict_proba(source.test_images)
-    right = classes_of(shares) == source.test_labels
-    classes = []
-    for label, name in enumerate(mlp.class_names):
-        own = right[source.test_labels == label]
-        if own.size:
-            entry = {"class": name, "accuracy": float(np.mean(own)), "images": own.size}
-            classes.append(entry)
-    result = {
+    outputs = _outputs(mlp, source.test_images)
+    result: dict[str, Any] = {
         "data": {"name": source.name, "source": source.source, "sha256": source.sha256},
         "images": len(source.test_labels),
         "test_loss": found.loss,
-        "test_accuracy": found.accuracy,
-        "classes": classes,
-        "predictions_sha256": predictions_digest(shares),
     }
+    if regression:
+        result["test_r2"] = found.r2
+    else:
+        result["test_accuracy"] = found.accuracy
+        result["classes"] = _by_class(mlp, source, outputs)
+    result["predictions_sha256"] = predictions_digest(outputs, regression)
     {"text": _print_scores, "json": _print_result}[form](result)
 
 
 def predict(
     path: Path, images: Sequence[Path], *, backend: str, device: str | None, form: str
 ) -> None:
-    """Print each image's class and probability, or all classes' probabilities as CSV or JSON."""
+    """Print each input's class and probability, or what a regression gives; all of it as CSV, JSON.
+
+    Inputs are pictures, or rows of ``.npz`` files.
+    """
     mlp = _load(path, backend, device)
-    pictures, names = read_pictures(images, _picture_shape(path, mlp.image_shape))
-    shares, classes = mlp.predict_proba(pictures), mlp.predict(pictures)
-    {"text": _print_text, "csv": _print_csv, "json": _print_json}[form](mlp, names, shares, classes)
+    found = [(_outputs(mlp, x), names) for x, names in _read_inputs(mlp, path, images)]
+    outputs = np.concatenate([part for part, _ in found])
+    names = [name for _, part in found for name in part]
+    printing.PRINTERS[form, mlp.config.regression](mlp, names, outputs)
+
+
+def _outputs(mlp: MLP, images: Any) -> np.ndarray:
+    """Probabilities (N, C), or what a regression gives, (N, C) also where that is one number."""
+    if mlp.config.regression:
+        found = np.asarray(mlp.predict(images))
+        return found.reshape(len(found), -1)
+    return np.asarray(mlp.predict_proba(images))
+
+
+def _by_class(mlp: MLP, source: Dataset, shares: np.ndarray) -> list[dict[str, Any]]:
+    """The accuracy of each class that there are test data of."""
+    right = classes_of(shares) == source.test_labels
+    found = []
+    for label, name in enumerate(mlp.class_names):
+        own = right[source.test_labels == label]
+        if own.size:
+            found.append({"class": name, "accuracy": float(np.mean(own)), "images": own.size})
+    return found
+
+
+def _read_inputs(
+    mlp: MLP, model: Path, paths: Sequence[Path]
+) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Inputs and what to call each of them: pictures one after another at one time."""
+    for archive, group in itertools.groupby(paths, is_archive):
+        if not archive:
+            shape = _picture_shape(model, mlp.image_shape)
+            yield read_pictures(list(group), shape)
+            continue
+        for path in group:
+            x, _ = load_inputs(path)
+            yield x, [f"{shown(path)}[{row}]" for row in range(len(x))]
 
 
 def _trained_on(path: Path) -> Data:
@@ -88,11 +128,12 @@ def _trained_on(path: Path) -> Data:
 
 
 def _print_scores(result: dict[str, Any]) -> None:
-    print(
-        f"test loss {result['test_loss']:.4f}  test accuracy {result['test_accuracy']:.2%}  "
-        f"({result['images']:,} images)"
-    )
-    for entry in result["classes"]:
+    if "test_r2" in result:
+        score, rows = measure("R2", result["test_r2"]), "rows"
+    else:
+        score, rows = measure("accuracy", result["test_accuracy"]), "images"
+    print(f"test loss {loss(result['test_loss'])}  test {score}  ({result['images']:,} {rows})")
+    for entry in result.get("classes", ()):
         print(f"  {entry['class']:<16} {entry['accuracy']:7.2%}  of {entry['images']:,}")
     print(f"data {result['data']['name']}, {result['data']['source']}")
     print(f"predictions sha256 {result['predictions_sha256']}")
@@ -104,15 +145,14 @@ def _print_result(result: dict[str, Any]) -> None:
 
 def _picture_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
     """(rows, columns) of the pictures that a model with inputs of ``shape`` takes."""
-    if len(shape) == 3 and 1 in (shape[0], shape[2]):  # one channel, before or behind
-        shape = shape[1:] if shape[0] == 1 else shape[:2]
-    if len(shape) != 2:
+    found = picture_shape(shape)
+    if found is None:
         raise InputError(
             f"model file {str(path)!r} takes inputs of shape {shape}, which picture files cannot "
-            "give; predict from Python, or choose a model of gray pictures"
+            "give; give an .npz file, written with numpy.savez(FILE, x=...), or choose a model of "
+            "gray pictures"
         )
-    rows, columns = shape
-    return rows, columns
+    return found
 
 
 def _load(path: Path, backend: str, device: str | None) -> MLP:
@@ -121,35 +161,3 @@ def _load(path: Path, backend: str, device: str | None) -> MLP:
 
 def _model_file(path: Path) -> Path:
     return path / MODEL if path.is_dir() else path
-
-
-def _rows(
-    mlp: MLP, names: Sequence[str], shares: np.ndarray, classes: np.ndarray
-) -> Iterator[tuple[str, str, np.ndarray]]:
-    for name, row, label in zip(names, shares, classes, strict=True):
-        yield name, mlp.class_names[label], row
-
-
-def _print_text(mlp: MLP, names: Sequence[str], shares: np.ndarray, classes: np.ndarray) -> None:
-    widths = max(map(len, names)), max(map(len, mlp.class_names))
-    for name, best, row in _rows(mlp, names, shares, classes):
-        print(f"{name:<{widths[0]}}  {best:<{widths[1]}}  {row.max():7.2%}")
-
-
-def _print_csv(mlp: MLP, names: Sequence[str], shares: np.ndarray, classes: np.ndarray) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["image", "class", *mlp.class_names])
-    for name, best, row in _rows(mlp, names, shares, classes):
-        writer.writerow([name, best, *map(float, row)])
-
-
-def _print_json(mlp: MLP, names: Sequence[str], shares: np.ndarray, classes: np.ndarray) -> None:
-    entries = [
-        {
-            "image": name,
-            "class": best,
-            "probabilities": dict(zip(mlp.class_names, map(float, row), strict=True)),
-        }
-        for name, best, row in _rows(mlp, names, shares, classes)
-    ]
-    print(json.dumps(entries, indent=2))

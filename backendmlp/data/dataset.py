@@ -1,8 +1,9 @@
-"""A data set: images and labels to train on and to test with, checked when it is made."""
+"""A data set: rows to train on and to test with, checked when it is made."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from backendmlp.data.idx import Bytes, idx_sha256, read_idx
+from backendmlp.data import checks
+from backendmlp.data.checks import Array
+from backendmlp.data.idx import idx_sha256, read_idx
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, reason, shown
 
@@ -22,68 +25,103 @@ FILES = (
 )
 NDIMS = (3, 1, 3, 1)
 
-_PARTS = ("train_images", "train_labels", "test_images", "test_labels")
+_PARTS = (
+    *("train_images", "train_labels", "test_images", "test_labels"),
+    *("train_weights", "validation[0]", "validation[1]"),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels; what does not fit together is refused on construction.
+    """Images or features with labels or targets; what does not fit together is refused.
 
-    There are as many classes as the largest training label asks for.
+    Images are uint8 pixels, worth 1/255 a level; features are floats, (n, F) or of any shape.
+    Labels are whole numbers from 0; there are as many classes as the largest training label asks
+    for.  Targets of a regression (``loss="squared_error"``) are any numbers.
 
     :param source: where the data came from, for people to read.
-    :param train_images: uint8 (n, rows, cols); may be a memory map.
-    :param train_labels: uint8 (n,).
-    :param test_images: uint8 (m, rows, cols), of the same size as the training images.
-    :param test_labels: uint8 (m,), of the classes in the training labels.
-    :param class_names: one a class; "0", "1", ... if empty.
-    :param parts: what errors call the four arrays: the files they came from.
+    :param train_images: uint8, float32 or float64 (n, ...); may be a memory map.
+    :param train_labels: (n,), or targets (n, C); whole numbers are kept in the narrowest of uint8,
+        int16, int32 and float64 that holds them.
+    :param test_images: (m, ...), of the same size and kind as the training images.
+    :param test_labels: (m,) or (m, C).
+    :param class_names: one a class; "0", "1", ... if empty and the labels can be classes.
+    :param parts: what errors call the arrays: the files they came from.
+    :param train_weights: (n,), what each training row counts for, if not all the same.
+    :param validation: a pair of images (k, ...) and labels, to be evaluated after each epoch.
     :raises InputError: the arrays are not like this.
     """
 
     name: str
     source: str
-    train_images: Bytes = field(repr=False)
-    train_labels: Bytes = field(repr=False)
-    test_images: Bytes = field(repr=False)
-    test_labels: Bytes = field(repr=False)
+    train_images: Array = field(repr=False)
+    train_labels: Array = field(repr=False)
+    test_images: Array = field(repr=False)
+    test_labels: Array = field(repr=False)
     class_names: tuple[str, ...] = ()
     parts: tuple[str, ...] = field(default=_PARTS, repr=False)
+    train_weights: Array | None = field(default=None, repr=False)
+    validation: tuple[Array, Array] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for array, ndim, part in zip(self.arrays, NDIMS, self.parts, strict=True):
-            _check_array(array, ndim, part)
-        self._check_images()
-        classes = self._count_classes()
-        names = tuple(self.class_names) or tuple(map(str, range(classes)))
-        if len(names) != classes:
-            raise InputError(
-                f"{self.parts[1]} has {classes} classes, but {len(names)} class names are given; "
-                "name each class once"
-            )
-        object.__setattr__(self, "class_names", names)
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        train = self._checked_pair(0, self.train_images, self.train_labels)
+        test = self._checked_pair(2, self.test_images, self.test_labels)
+        names = ("train_images", "train_labels", "test_images", "test_labels")
+        for name, array in zip(names, (*train, *test), strict=True):
+            object.__setattr__(self, name, array)
+        if self.train_weights is not None:
+            weights = checks.checked_weights(self.train_weights, self.parts[4])
+            checks.require_counts(train[0], self.parts[0], weights, self.parts[4])
+            object.__setattr__(self, "train_weights", weights)
+        if self.validation is not None:
+            object.__setattr__(self, "validation", self._checked_pair(5, *self.validation))
+        self._name_classes()
 
     @property
-    def arrays(self) -> tuple[Bytes, Bytes, Bytes, Bytes]:
-        """Training images and labels, test images and labels: the order of :data:`FILES`."""
-        return self.train_images, self.train_labels, self.test_images, self.test_labels
+    def arrays(self) -> tuple[Array, ...]:
+        """Training images and labels, test images and labels, in the order of :data:`FILES`.
 
-    @property
+        Then the training weights, and the validation images and labels, where there are any.
+        """
+        weights = () if self.train_weights is None else (self.train_weights,)
+        main = (self.train_images, self.train_labels, self.test_images, self.test_labels)
+        return (*main, *weights, *(self.validation or ()))
+
+    @cached_property
     def classes(self) -> int:
-        """How many classes there are, at least 2."""
-        return len(self.class_names)
+        """How many classes there are, at least 2.
+
+        Raises :class:`InputError` where the labels are no classes but other numbers, or those to
+        test or validate with are of other classes than those to train on.
+        """
+        part = self.parts[1]
+        classes = checks.count_classes(self.train_labels, part)
+        checks.require_known(self.test_labels, self.parts[3], classes, part)
+        if self.validation is not None:
+            checks.require_known(self.validation[1], self.parts[6], classes, part)
+        return classes
+
+    def outputs(self, regression: bool) -> int:
+        """How many outputs a network for these data has: those of a regression, or the classes."""
+        if not regression:
+            return self.classes
+        return 1 if self.train_labels.ndim == 1 else self.train_labels.shape[1]
 
     @property
-    def image_shape(self) -> tuple[int, int]:
-        """(rows, cols) of an image."""
-        rows, cols = self.train_images.shape[1:]
-        return rows, cols
+    def pixels(self) -> bool:
+        """Whether the inputs are pixels and not features."""
+        return self.train_images.dtype == np.uint8
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of one input: (rows, cols) of an image, (F,) of a row of features."""
+        return self.train_images.shape[1:]
 
     @property
     def features(self) -> int:
-        """How many pixels an image has."""
-        rows, cols = self.image_shape
-        return rows * cols
+        """How many values an input has."""
+        return math.prod(self.image_shape)
 
     @cached_property
     def file_sha256(self) -> tuple[str, ...]:
@@ -94,33 +132,39 @@ class Dataset:
     def sha256(self) -> str:
         """One digest for the whole set, the same for plain, gzipped and in-memory data.
 
-        It is the SHA-256 of the four digests of :attr:`file_sha256`, 32 raw bytes each, in order.
+        It is the SHA-256 of the digests of :attr:`file_sha256`, 32 raw bytes each, in order.
         """
         return hashlib.sha256(bytes.fromhex("".join(self.file_sha256))).hexdigest()
 
-    def _check_images(self) -> None:
-        train_images, train_labels, test_images, test_labels = self.parts
-        _check_counts(self.train_images, train_images, self.train_labels, train_labels)
-        _check_counts(self.test_images, test_images, self.test_labels, test_labels)
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise InputError(
-                f"{train_images} holds images of {_size(self.train_images)} pixels, "
-                f"{test_images} of {_size(self.test_images)}; give images of one size"
-            )
+    def _checked_pair(self, first: int, images: Array, labels: Array) -> tuple[Array, Array]:
+        """Inputs and targets, called by the ``first`` of the parts and the next."""
+        images_part, labels_part = self.parts[first : first + 2]
+        images = checks.checked_inputs(images, images_part)
+        labels = checks.checked_targets(labels, labels_part)
+        checks.require_counts(images, images_part, labels, labels_part)
+        if first:
+            checks.require_alike(self.train_images, self.parts[0], images, images_part)
+            if self.train_labels.shape[1:] != labels.shape[1:]:
+                raise InputError(
+                    f"{self.parts[1]} has shape {self.train_labels.shape}, {labels_part} "
+                    f"{labels.shape}; give as many targets for each row"
+                )
+        return images, labels
 
-    def _count_classes(self) -> int:
-        classes = int(self.train_labels.max()) + 1
-        if classes < 2:
-            raise InputError(f"{self.parts[1]} holds class 0 alone; give at least two classes")
-        beyond = np.flatnonzero(self.test_labels >= classes)
-        if beyond.size:
-            where = int(beyond[0])
-            raise InputError(
-                f"{self.parts[3]} holds label {self.test_labels[where]} at position {where}, but "
-                f"the labels in {self.parts[1]} end at {classes - 1}; check that they belong "
-                "together"
-            )
-        return classes
+    def _name_classes(self) -> None:
+        """Number the classes, if there are any, whose names were not given."""
+        if self.class_names:
+            if len(self.class_names) != self.classes:
+                raise InputError(
+                    f"{self.parts[1]} has {self.classes} classes, but {len(self.class_names)} "
+                    "class names are given; name each class once"
+                )
+            return
+        try:
+            classes = self.classes
+        except InputError:  # targets of a regression; who takes them for classes is told
+            return
+        object.__setattr__(self, "class_names", tuple(map(str, range(classes))))
 
 
 def load_folder(
@@ -180,25 +224,3 @@ def _find_file(folder: Path, file: str, present: set[str]) -> Path | None:
         if candidate in present:
             return folder / candidate
     return None
-
-
-def _check_array(array: Bytes, ndim: int, part: str) -> None:
-    wanted = f"give a {ndim}-dimensional NumPy array of uint8"
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{part} is a {type(array).__name__}; {wanted}")
-    if array.dtype != np.uint8 or array.ndim != ndim:
-        raise InputError(f"{part} is {array.ndim}-dimensional {array.dtype}; {wanted}")
-    if array.size == 0:
-        raise InputError(f"{part} is empty: its shape is {array.shape}; give at least one item")
-
-
-def _check_counts(images: Bytes, images_part: str, labels: Bytes, labels_part: str) -> None:
-    if len(images) != len(labels):
-        raise InputError(
-            f"{images_part} holds {len(images)} images, but {labels_part} holds {len(labels)} "
-            "labels; check that they belong together"
-        )
-
-
-def _size(images: Bytes) -> str:
-    return f"{images.shape[1]} x {images.shape[2]}"

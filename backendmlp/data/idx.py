@@ -14,7 +14,7 @@ import math
 import os
 import struct
 import zlib
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ CHUNK = 2**20
 GZIP_MAGIC = b"\x1f\x8b"
 
 _UNSIGNED_BYTE = 0x08
+_CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 _CONTENTS = {1: "labels", 3: "images"}
 
 
@@ -79,20 +80,23 @@ def write_idx(path: StrPath, array: Bytes) -> None:
         raise InputError(f"{shown(path)} cannot be written: {reason(error)}") from error
 
 
-def idx_header(shape: tuple[int, ...]) -> bytes:
-    """The bytes an IDX file of unsigned bytes begins with."""
-    return struct.pack(f">HBB{len(shape)}I", 0, _UNSIGNED_BYTE, len(shape), *shape)
+def idx_header(shape: tuple[int, ...], code: int = _UNSIGNED_BYTE) -> bytes:
+    """The bytes an IDX file begins with, of unsigned bytes or what else ``code`` stands for."""
+    return struct.pack(f">HBB{len(shape)}I", 0, code, len(shape), *shape)
 
 
-def idx_sha256(array: Bytes) -> str:
+def idx_sha256(array: npt.NDArray[Any]) -> str:
     """The SHA-256 (hexadecimal) of the plain IDX file that holds ``array``.
 
-    A memory map is read piece by piece and never held whole.
+    That is of uint8, int8, int16, int32, float32 or float64, big-endian in the file.  A memory map
+    is read piece by piece and never held whole.
     """
-    digest = hashlib.sha256(idx_header(array.shape))
+    kind = array.dtype.str[1:]
+    digest = hashlib.sha256(idx_header(array.shape, _CODES[kind]))
     step = max(1, CHUNK // max(1, math.prod(array.shape[1:])))
     for start in range(0, len(array), step):
-        digest.update(np.ascontiguousarray(array[start : start + step]).data)
+        piece = np.ascontiguousarray(array[start : start + step], f">{kind}")
+        digest.update(piece.view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -66,7 +66,7 @@ class Softmax:
 def softmax(arithmetic: Arithmetic, z: Array) -> Softmax:
     shifted = z - namespace(z).max(z, axis=1, keepdims=True)
     exponentials = arithmetic.exp(shifted)
-    return Softmax(shifted, exponentials, arithmetic.sum(exponentials, 1))
+    return Softmax(shifted, exponentials, arithmetic.sum(exponentials, 1, top=1.0))
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def one_hot(labels: Array, like: Array) -> Array:
     """Whether a column is its row's class: bool, of the shape of ``like`` (n, C)."""
     xp = namespace(like)
     numbers = xp.arange(like.shape[1], dtype=labels.dtype, device=device_of(like))
-    return labels[:, None] == numbers[None, :]
+    return labels[:, None] == numbers
 
 
 def classes(probabilities: Array) -> Array:

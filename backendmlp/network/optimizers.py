@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from backendmlp.backend import namespace
+from backendmlp.arithmetic import Arithmetic
 
 Array = Any
 Slots = tuple[Array, ...]
@@ -65,7 +65,9 @@ class Optimizer(Protocol):
         Steps are counted from 0 over the whole training; ``decay`` is the decoupled weight decay.
         """
 
-    def change(self, gradient: Array, slots: Slots, numbers: Numbers) -> tuple[Array, Slots]:
+    def change(
+        self, arithmetic: Arithmetic, gradient: Array, slots: Slots, numbers: Numbers
+    ) -> tuple[Array, Slots]:
         """What to take off the parameter, and what to keep for the next step."""
 
 
@@ -79,7 +81,9 @@ class Descent:
     def coefficients(self, rates: np.ndarray, first: int, decay: float) -> Coefficients:
         return _scaled_by(rates, decay)
 
-    def change(self, gradient: Array, slots: Slots, numbers: Numbers) -> tuple[Array, Slots]:
+    def change(
+        self, arithmetic: Arithmetic, gradient: Array, slots: Slots, numbers: Numbers
+    ) -> tuple[Array, Slots]:
         return gradient, ()
 
 
@@ -102,8 +106,10 @@ class Momentum:
     def coefficients(self, rates: np.ndarray, first: int, decay: float) -> Coefficients:
         return _scaled_by(rates, decay)
 
-    def change(self, gradient: Array, slots: Slots, numbers: Numbers) -> tuple[Array, Slots]:
-        velocity = slots[0] * self.momentum + gradient
+    def change(
+        self, arithmetic: Arithmetic, gradient: Array, slots: Slots, numbers: Numbers
+    ) -> tuple[Array, Slots]:
+        velocity = arithmetic.keep(slots[0] * self.momentum + gradient)
         change = velocity * self.momentum + gradient if self.nesterov else velocity
         return change, (velocity,)
 
@@ -130,10 +136,13 @@ class Adam:
             np.ones(len(rates)), rates * root / left_1, root * self.epsilon, rates * decay
         )
 
-    def change(self, gradient: Array, slots: Slots, numbers: Numbers) -> tuple[Array, Slots]:
-        mean = slots[0] * self.beta_1 + gradient * (1.0 - self.beta_1)
-        square = slots[1] * self.beta_2 + (gradient * gradient) * (1.0 - self.beta_2)
-        root = namespace(square).sqrt(square) + numbers.epsilon
+    def change(
+        self, arithmetic: Arithmetic, gradient: Array, slots: Slots, numbers: Numbers
+    ) -> tuple[Array, Slots]:
+        mean = arithmetic.keep(slots[0] * self.beta_1 + gradient * (1.0 - self.beta_1))
+        squares = gradient * gradient
+        square = arithmetic.keep(slots[1] * self.beta_2 + squares * (1.0 - self.beta_2))
+        root = arithmetic.sqrt(square) + numbers.epsilon
         return (mean / root) * numbers.size, (mean, square)
 
 

@@ -1,37 +1,46 @@
 """Where a training stands, in one file: written whole or not at all, and read with suspicion.
 
-``checkpoint.safetensors`` holds the tensors ``W1``, ``b1``, ``W2``, ``b2``, ``totals`` and
-``picked`` of :class:`backendmlp.training.trainer.State`, within an epoch also ``before.W1`` and so on, and,
-as JSON, the run's configuration, the number of its definition, its data and the epochs so far.
-(Format 1, which is still read, had nothing of before the epoch.)  The random state is the seed and
-the epoch's number: streams are found by counter (see :mod:`backendmlp.random`), so nothing else has
-to be kept.
+``checkpoint.safetensors`` holds, of :class:`backendmlp.training.trainer.State`, the parameters
+``W1``, ``b1`` and so on, the optimiser's slots (``velocity.W1``), what the epoch's loss is made of
+so far by the names of the loss (``totals`` and ``picked`` of cross-entropy); within an epoch all
+that was learned before it (``before.W1``, ``before.velocity.W1``); the best epoch's parameters
+where those are kept (``best.W1``); and, as JSON, the run's configuration, the number of its
+definition, its data and the epochs so far.  The random state is the seed and the epoch's number:
+streams are found by counter (see :mod:`backendmlp.random`), and an adaptive rate by replaying the
+epochs, so nothing else has to be kept.
+
+Formats 1 and 2, which are still read, are of one hidden layer and plain descent; format 1 had
+nothing of before the epoch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from backendmlp.runs import record as records
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath
-from backendmlp.runs.record import Data
+from backendmlp.network.model import Parameters, shapes
+from backendmlp.network.recipe import names
+from backendmlp.runs import record as records
+from backendmlp.runs.parsing import Data, parse_config, parse_data, parse_definition, parse_epochs
 from backendmlp.strictjson import show
 from backendmlp.tensorfile import TensorFileError, load_tensors, save_tensors
+from backendmlp.training import stopping
+from backendmlp.training.records import EpochRecord
 from backendmlp.training.trainer import State
-from backendmlp.training.epochs import EpochRecord
 
-FORMAT = 2
+FORMAT = 3
 _KEY = "backendmlp-checkpoint"
 _FILE_LIMIT = 1 << 32
 _HEADER_LIMIT = records.LIMIT  # the epochs so far are in it, as in a receipt
-_PARAMETERS = ("W1", "b1", "W2", "b2")
-_LOSSES = ("totals", "picked")
-_BEFORE = "before."
+_BEFORE, _BEST = "before.", "best."
+
+Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,26 @@ class Checkpoint:
     epochs: list[EpochRecord]
     definition: int = 1
 
+    @property
+    def through(self) -> bool:
+        """Whether nothing is left to train, unless more epochs are asked for."""
+        return stopping.through(self.config, self.epochs)
+
+    @property
+    def complete(self) -> bool:
+        """Whether a training can go on from it, and not only its weights be looked at."""
+        learned, recipe = self.state.learned, self.config.recipe()
+        every = names(recipe, Parameters.of(learned).sizes)
+        kept = stopping.best(self.config, self.epochs) is None or self.state.best is not None
+        return set(learned) == set(every) and kept
+
 
 def save(path: StrPath, checkpoint: Checkpoint) -> None:
     """Write ``checkpoint`` to ``path``; the one before stays until the new one is on the disk."""
     state = checkpoint.state
-    tensors = {**state.parameters, "totals": state.totals, "picked": state.picked}
+    tensors = {**state.learned, **state.parts}
     tensors |= {_BEFORE + name: value for name, value in (state.before or {}).items()}
+    tensors |= {_BEST + name: value for name, value in (state.best or {}).items()}
     metadata = {
         "format": FORMAT,
         "definition": checkpoint.definition,
@@ -74,6 +97,10 @@ def load(path: StrPath) -> Checkpoint:
         raise InputError(f"checkpoint {str(path)!r} {error}") from error
 
 
+def is_finite(tensors: Mapping[str, np.ndarray]) -> bool:
+    return all(bool(np.isfinite(value).all()) for value in tensors.values())
+
+
 def _check_format(metadata: dict[str, Any]) -> None:
     number = metadata.get("format")
     if type(number) is not int or number < 1:
@@ -86,42 +113,57 @@ def _check_format(metadata: dict[str, Any]) -> None:
 
 def _parse(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Checkpoint:
     try:
-        config = records.parse_config(dict(metadata["config"]))
-        data = records.parse_data(dict(metadata["data"]))
-        epochs = records.parse_epochs(list(metadata["epochs"]))
-        definition = records.parse_definition(metadata)
+        config = parse_config(dict(metadata["config"]), old=metadata["format"] < 3)
+        data = parse_data(dict(metadata["data"]))
+        epochs = parse_epochs(list(metadata["epochs"]), config)
+        definition = parse_definition(metadata)
         epoch, position = metadata["random"]["epoch"], metadata["position"]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"is damaged ({error!s:.200}); use an undamaged file") from error
-    if not (type(epoch) is int and type(position) is int and len(epochs) == epoch <= config.epochs):
+    if not (type(epoch) is int and type(position) is int and len(epochs) == epoch):
         raise InputError("is damaged (its position and its epochs differ); use an undamaged file")
-    names = [*_PARAMETERS, *_LOSSES]
-    if position and metadata["format"] > 1:
-        names += [_BEFORE + name for name in _PARAMETERS]
-    _check_tensors(tensors, names, config, position)
-    parameters, before = (
-        {name: tensors[prefix + name] for name in _PARAMETERS if prefix + name in tensors}
-        for prefix in ("", _BEFORE)
+    within = bool(position) and metadata["format"] > 1
+    best = stopping.best(config, epochs) is not None
+    _check_tensors(tensors, _expected(tensors, config, position, within, best), config)
+    return Checkpoint(config, data, _state(tensors, config, epoch, position), epochs, definition)
+
+
+def _state(tensors: dict[str, np.ndarray], config: Config, epoch: int, position: int) -> State:
+    parts = {name: tensors[name] for name in config.recipe().loss.parts}
+    before, best = (
+        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        for prefix in (_BEFORE, _BEST)
     )
-    state = State(epoch, position, parameters, tensors["totals"], tensors["picked"], before or None)
-    return Checkpoint(config, data, state, epochs, definition)
+    learned = {
+        name: value
+        for name, value in tensors.items()
+        if name not in parts and not name.startswith((_BEFORE, _BEST))
+    }
+    return State(epoch, position, learned, parts, before or None, best or None)
 
 
-def _check_tensors(
-    tensors: dict[str, np.ndarray], names: list[str], config: Config, position: int
-) -> None:
-    dtypes = {str(value.dtype) for value in tensors.values()}
-    if set(tensors) != set(names) or dtypes != {config.dtype}:
+def _expected(
+    tensors: dict[str, np.ndarray], config: Config, position: int, within: bool, best: bool
+) -> Shapes:
+    """The shapes of all tensors of a checkpoint by name, for a network of the sizes in it."""
+    recipe = config.recipe()
+    last = f"b{len(config.hidden) + 1}"
+    if not {"W1", last} <= set(tensors) or not tensors["W1"].ndim == 2 == tensors[last].ndim + 1:
         raise InputError("is damaged (its tensors are not those of a training); use another")
-    W1, b1, W2, b2 = (tensors[name].shape for name in _PARAMETERS)
-    fit = len(W1) == len(W2) == 2 and b1 == W1[1:] == W2[:1] == (config.hidden,) and b2 == W2[1:]
-    expected = {name: tensors[name].shape for name in _PARAMETERS}
-    expected |= dict.fromkeys(_LOSSES, (position,))
-    if not fit or any(tensors[n].shape != expected[n.removeprefix(_BEFORE)] for n in names):
+    sizes = config.sizes(tensors["W1"].shape[0], tensors[last].shape[0])
+    learned = names(recipe, sizes)
+    expected = learned | dict.fromkeys(recipe.loss.parts, (position,))
+    if within:
+        expected |= {_BEFORE + name: shape for name, shape in learned.items()}
+    if best:
+        expected |= {_BEST + name: shape for name, shape in shapes(sizes).items()}
+    return expected
+
+
+def _check_tensors(tensors: dict[str, np.ndarray], expected: Shapes, config: Config) -> None:
+    if set(tensors) != set(expected) or {str(x.dtype) for x in tensors.values()} != {config.dtype}:
+        raise InputError("is damaged (its tensors are not those of a training); use another")
+    if any(tensors[name].shape != shape for name, shape in expected.items()):
         raise InputError("is damaged (the shapes of its tensors do not fit); use another")
     if not is_finite(tensors):
         raise InputError("is damaged (a number in it is not finite); use another")
-
-
-def is_finite(tensors: dict[str, np.ndarray]) -> bool:
-    return all(bool(np.isfinite(value).all()) for value in tensors.values())

@@ -14,25 +14,23 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-import numpy as np
-
 from backendmlp import backend as backends
-from backendmlp.runs import checkpoint as checkpoints
 from backendmlp import memory
-from backendmlp.runs import record as records
 from backendmlp.backend import Backend
-from backendmlp.runs.checkpoint import Checkpoint
 from backendmlp.config import Config
 from backendmlp.data import Dataset, load_sample
 from backendmlp.data.origin import Origin
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, writable_folder
+from backendmlp.runs.checkpoint import Checkpoint
 from backendmlp.runs.lock import locked
-from backendmlp.runs.record import Data
-from backendmlp.runs.run import CHECKPOINT, RECORD, Every, Run, kept_weights
-from backendmlp.training.trainer import State
-from backendmlp.training.epochs import EpochRecord, never, nothing
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.prepare import has_pixels, sizes_of
+from backendmlp.runs.run import Every, Run
+from backendmlp.runs.stored import CHECKPOINT, RECORD, stored
 from backendmlp.runs.verification import checked, open_data
+from backendmlp.training.epochs import never, nothing
+from backendmlp.training.records import EpochRecord
 
 
 def train_run(
@@ -57,8 +55,8 @@ def train_run(
     ``on_epoch`` is told each epoch's record, ``on_progress`` the images gone by since it was last
     told, and the training ends early, to be resumed, once ``should_stop`` says so.
 
-    A run in a folder is of uint8 images, which a :class:`Dataset` holds; for other features there
-    is :class:`backendmlp.MLP`.
+    ``validation_split`` in ``config``, or validation data in ``dataset``, make a run that can end
+    early and with its best epoch's weights; weights of rows come with ``dataset`` too.
 
     The :class:`Run` that comes back has ``epochs``, ``finished`` and ``weights_sha256``.  Raises
     :class:`InputError` where the folder holds a run already or something asked for cannot be had.
@@ -95,7 +93,8 @@ def resume_run(
 
     ``dataset`` must be the run's; if None, it is opened where the folder says it came from.  With
     ``epochs`` the run ends after so many in all: more than it was begun with, perhaps, also where
-    it is finished.  The rest is as in :func:`train_run`.
+    it is finished; not of a schedule that depends on how many there are ("linear", "cosine"), and
+    not of a run that ended early.  The rest is as in :func:`train_run`.
     """
     at = backends.select(backend, device)
     every = _every(checkpoint_epochs, checkpoint_seconds)
@@ -167,39 +166,6 @@ def require_folder(folder: Path) -> None:
         raise InputError(f"there is no folder {str(folder)!r} to go on with; check --resume")
 
 
-def stored(folder: Path) -> Checkpoint | None:
-    """Where the run in ``folder`` stands: its checkpoint, or the end of its last epoch.
-
-    None for a folder that is empty but for what a killed process was writing.  Raises
-    :class:`InputError` where there is nothing to go on from.
-    """
-    path = folder / CHECKPOINT
-    if path.exists():
-        return checkpoints.load(path)
-    if (folder / RECORD).exists():
-        return _end_of_last_epoch(folder)
-    if any(not entry.name.startswith(".backendmlp-") for entry in folder.iterdir()):
-        raise InputError(
-            f"folder {str(folder)!r} holds no run: it has neither {CHECKPOINT} nor {RECORD}; give "
-            "the folder of one"
-        )
-    return None
-
-
-def _end_of_last_epoch(folder: Path) -> Checkpoint:
-    """A finished run, or one whose checkpoint is lost, from its receipt and the weights kept."""
-    record = records.read(folder / RECORD)
-    weights = kept_weights(folder, record.epochs[-1], last=True) if record.epochs else None
-    if weights is None:
-        raise InputError(
-            f"the run in {str(folder)!r} has neither a {CHECKPOINT} nor the weights that its "
-            "receipt ends with; train anew with another --out"
-        )
-    none = np.empty(0, record.config.dtype)
-    state = State(len(record.epochs), 0, weights, none, none)
-    return Checkpoint(record.config, record.data, state, record.epochs, record.definition)
-
-
 @contextmanager
 def prepared(
     folder: Path,
@@ -212,8 +178,8 @@ def prepared(
     found: Checkpoint | None = None,
 ) -> Iterator[Run]:
     """A run that has begun, or gone back to ``found``; the caller holds the folder's lock."""
-    shape = (dataset.features, config.hidden, dataset.classes)
-    with memory.explained(backend, config, shape, len(dataset.train_images)):
+    sizes, pixels = sizes_of(config, dataset), has_pixels(dataset)
+    with memory.explained(backend, config, sizes, len(dataset.train_images), pixels):
         run = Run(folder, backend, config, dataset, data, every, keep_epochs)
         run.begin() if found is None else run.resume(found)
         yield run

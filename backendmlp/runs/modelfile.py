@@ -1,54 +1,78 @@
 """A trained network as a safetensors file, and the way back, which trusts nothing it reads.
 
-The file holds the tensors ``W1`` (F, H), ``b1`` (H,), ``W2`` (H, C) and ``b2`` (C,), all float32
-or all float64, and one metadata entry ``"backendmlp"``: the JSON text of ``{"format": 1,
-"config": {...}, "class_names": [C names], "image_shape": [lengths]}``; the lengths, [rows, columns]
-for pictures, multiply to F.  It may also hold ``"data"``, the name, path and SHA-256 of the data as
-in a receipt, and ``"definition"``, the number of the computation's definition.
+The file holds the tensors ``W1`` (F, H1), ``b1`` (H1,) ... ``Wn`` (Hm, C), ``bn`` (C,), all float32
+or all float64; where features were settled, ``unit`` (F,) float64, the power of two that one of
+each feature is worth; and one metadata entry ``"backendmlp"``: the JSON text of ``{"format": 3,
+"config": {...}, "class_names": [C names], "image_shape": [lengths]}``, with all choices of a
+:class:`.Config`; the lengths, [rows, columns] for pictures, multiply to F.  A regression has no
+class names, and ``"flat"`` says whether its targets were (N,) rather than (N, C).  It may also hold
+``"data"``, the name, path and SHA-256 of the data as in a receipt, and ``"definition"``, the number
+of the computation's definition.
 
-A model of settled features has format 2 and a fifth tensor ``unit`` (F,): float64, the power of two
-that one of each feature is worth.
+Formats 1 and 2, which are still read, are of one hidden layer and seven choices; a unit has format
+2 alone.  Whatever is written has the newest.
 """
 
 from __future__ import annotations
 
 import math
-import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from backendmlp.config import Config, definition
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath
-from backendmlp.runs.record import parse_data
+from backendmlp.inputs import is_name
+from backendmlp.network.model import shapes
+from backendmlp.runs.parsing import parse_config, parse_data
 from backendmlp.strictjson import JSONError, from_json, show, to_json
 from backendmlp.tensorfile import TensorFileError, load_tensors, save_tensors
 
-FORMAT = 2
+FORMAT = 3
 
 _KEY = "backendmlp"
-_NAMES = ("W1", "b1", "W2", "b2")
-_UNIT = "unit"  # the fifth tensor, in format 2
+_UNIT = "unit"
 _UNITS = 2.0**-467, 2.0**433  # the least and the largest that features are settled in
 _MOST_DIMENSIONS = 64  # of NumPy's arrays
 _LONGEST_TEXT = 1 << 15  # of a path, or of the name of a data set
 _NOT_OURS = "choose a file that backendmlp has written"
 
 
+def described(
+    config: Config,
+    class_names: Sequence[str],
+    image_shape: Sequence[int],
+    flat: bool,
+    unit: np.ndarray | None,
+) -> dict[str, Any]:
+    """The metadata of a model; ``flat`` counts for a regression alone."""
+    found: dict[str, Any] = {
+        "config": config.as_dict(),
+        "class_names": list(class_names),
+        "image_shape": list(image_shape),
+    }
+    if config.regression:
+        found["flat"] = flat
+    if unit is not None:
+        found["definition"] = definition(config.numerics, pixels=False)
+    return found
+
+
 def save_model(path: StrPath, parameters: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
     """Write a model to ``path``, atomically; the same model gives the same bytes.
 
-    ``parameters`` holds the four arrays, and ``unit`` where features were settled; ``metadata`` at
+    ``parameters`` holds the arrays, and ``unit`` where features were settled; ``metadata`` at
     least ``config`` (a dict for JSON), ``class_names`` and ``image_shape``, as the module's
     docstring says; the format number is added here.  Raises :class:`InputError`, with nothing
     written, for whatever :func:`load_model` would refuse and where the file cannot be written.
     """
     try:
         # Checked as it will be read: JSON turns tuples into lists, and refuses what it cannot hold.
-        number = 2 if _UNIT in parameters else 1
-        described = from_json(to_json({**metadata, "format": number}).encode())
-        _check_metadata(described, _check_parameters(parameters, number))
-        save_tensors(path, {name: parameters[name] for name in _names(number)}, _KEY, described)
+        described = from_json(to_json({**metadata, "format": FORMAT}).encode())
+        _check(parameters, described)
+        save_tensors(path, parameters, _KEY, described)
     except (TensorFileError, JSONError) as error:
         raise InputError(f"cannot save the model {str(path)!r}: it {error}") from error
 
@@ -57,16 +81,23 @@ def load_model(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The parameters and metadata that :func:`save_model` wrote to ``path``.
 
     The arrays are fresh, writable and bitwise those that were saved; the metadata come without the
-    format number.  Raises :class:`InputError` for a file that cannot be read, that is damaged, of
-    another kind or of a newer format, or whose parts do not fit one another.
+    format number, and ``config`` with all choices whatever the format.  Raises :class:`InputError`
+    for a file that cannot be read, that is damaged, of another kind or of a newer format, or whose
+    parts do not fit one another.
     """
     try:
         parameters, metadata = load_tensors(path, _KEY, check=_check_format)
-        _check_metadata(metadata, _check_parameters(parameters, metadata["format"]))
+        config = _check(parameters, metadata)
     except TensorFileError as error:
         raise InputError(f"model file {str(path)!r} {error}") from error
     del metadata["format"]
-    return parameters, metadata
+    names = [name for name in (*_names(config), _UNIT) if name in parameters]
+    return {name: parameters[name] for name in names}, {**metadata, "config": config.as_dict()}
+
+
+def _names(config: Config) -> list[str]:
+    """The arrays of a network, layer by layer."""
+    return list(shapes(config.sizes(1, 1)))
 
 
 def _check_format(metadata: dict[str, Any]) -> None:
@@ -79,31 +110,58 @@ def _check_format(metadata: dict[str, Any]) -> None:
         )
 
 
-def _names(number: int) -> tuple[str, ...]:
-    """The tensors of a file of format ``number``."""
-    return (*_NAMES, _UNIT) if number > 1 else _NAMES
+def _check(parameters: dict[str, np.ndarray], metadata: dict[str, Any]) -> Config:
+    """The configuration of a model whose parts all fit one another; others are refused."""
+    config = _config(metadata)
+    features, outputs = _check_parameters(parameters, config, metadata["format"])
+    _check_targets(metadata, config, outputs)
+    _check_metadata(metadata, features)
+    return config
 
 
-def _check_parameters(parameters: dict[str, np.ndarray], number: int) -> tuple[int, int]:
-    """Refuse arrays that are no network; otherwise (F, C), its features and classes."""
-    names = _names(number)
-    if set(parameters) != set(names):
-        raise TensorFileError(f"has the arrays {show(sorted(parameters))}; it needs {names}")
-    W1, b1, W2, b2 = (parameters[name] for name in _NAMES)
-    dtypes = {array.dtype for array in (W1, b1, W2, b2)}
+def _config(metadata: dict[str, Any]) -> Config:
+    if not isinstance(metadata.get("config"), dict):
+        raise TensorFileError(f"has no config in its metadata; {_NOT_OURS}")
+    try:
+        return parse_config(metadata["config"], old=metadata["format"] < 3)
+    except InputError as error:
+        raise TensorFileError(f"has a config that will not do: {error}") from error
+
+
+def _check_parameters(
+    parameters: dict[str, np.ndarray], config: Config, number: int
+) -> tuple[int, int]:
+    """Refuse arrays that are not those of ``config``; otherwise (F, C), features and outputs."""
+    names = _names(config)
+    units = {1: (False,), 2: (True,)}.get(number, (False, True))
+    if set(parameters) - {_UNIT} != set(names) or (_UNIT in parameters) not in units:
+        needed = [*names, _UNIT] if units == (True,) else names
+        raise TensorFileError(f"has the arrays {show(sorted(parameters))}; it needs {needed}")
+    dtypes = {parameters[name].dtype for name in names}
     if dtypes not in ({np.dtype(np.float32)}, {np.dtype(np.float64)}):
         found = ", ".join(sorted(map(str, dtypes)))
-        raise TensorFileError(f"has dtypes {found}; all four must be float32, or all float64")
-    fit = b1.shape == W1.shape[1:] == W2.shape[:1] and b2.shape == W2.shape[1:]
-    if not fit or W1.ndim != 2 or W2.ndim != 2 or 0 in W1.shape + W2.shape:
-        found = ", ".join(f"{name} {parameters[name].shape}" for name in _NAMES)
-        raise TensorFileError(f"has shapes that do not fit one another: {found}; train it anew")
-    for name in _NAMES:
+        raise TensorFileError(f"has dtypes {found}; all must be float32, or all float64")
+    features, outputs = _check_shapes({name: parameters[name] for name in names}, config)
+    for name in names:
         if not np.isfinite(parameters[name]).all():
             raise TensorFileError(f"has NaN or infinite values in {name}; train it anew")
-    if number > 1:
-        _check_unit(parameters[_UNIT], W1)
-    return W1.shape[0], b2.shape[0]
+    if _UNIT in parameters:
+        _check_unit(parameters[_UNIT], parameters["W1"])
+    return features, outputs
+
+
+def _check_shapes(arrays: dict[str, np.ndarray], config: Config) -> tuple[int, int]:
+    """(F, C) of arrays that are a network of the hidden units in ``config``."""
+    found = {name: array.shape for name, array in arrays.items()}
+    first, last = found["W1"], found[f"b{len(config.hidden) + 1}"]
+    chain = len(first) == 2 and len(last) == 1 and first[0] and last[0]
+    if chain and found == shapes(config.sizes(first[0], last[0])):
+        return first[0], last[0]
+    texts = ", ".join(f"{name} {shape}" for name, shape in list(found.items())[:8])
+    raise TensorFileError(
+        f"has shapes that do not fit one another, or not hidden {show(list(config.hidden))}: "
+        f"{texts:.200}; train it anew"
+    )
 
 
 def _check_unit(unit: np.ndarray, W1: np.ndarray) -> None:
@@ -118,16 +176,25 @@ def _check_unit(unit: np.ndarray, W1: np.ndarray) -> None:
         raise TensorFileError("has a unit that is no power of two; train it anew")
 
 
-def _check_metadata(metadata: dict[str, Any], sizes: tuple[int, int]) -> None:
-    features, classes = sizes
-    if not isinstance(metadata.get("config"), dict):
-        raise TensorFileError(f"has no config in its metadata; {_NOT_OURS}")
-    names = metadata.get("class_names")
-    if not isinstance(names, list) or len(names) != classes or not all(map(_is_name, names)):
+def _check_targets(metadata: dict[str, Any], config: Config, outputs: int) -> None:
+    """Refuse names that are not those of the classes, and what a regression has not."""
+    names, flat = metadata.get("class_names"), metadata.get("flat")
+    if config.regression:
+        if names != [] or type(flat) is not bool or (flat and outputs != 1):
+            raise TensorFileError(
+                f"has class_names {show(names)} and flat {show(flat)}; a regression has no class "
+                "names, and its targets may be flat, true or false, where it has one output"
+            )
+        return
+    named = isinstance(names, list) and len(names) == outputs and all(map(is_name, names))
+    if not named or "flat" in metadata:
         raise TensorFileError(
-            f"has class_names {show(names)}; they must be a list of {classes} printable texts, "
-            "one for each class"
+            f"has class_names {show(names)}; they must be a list of {outputs} printable texts, "
+            "one for each class, and nothing may say whether targets are flat"
         )
+
+
+def _check_metadata(metadata: dict[str, Any], features: int) -> None:
     shape = metadata.get("image_shape")
     if not isinstance(shape, list) or not _is_shape(shape, features):
         raise TensorFileError(
@@ -151,12 +218,6 @@ def _check_data(data: Any) -> None:
         parse_data(data)
     except InputError as error:
         raise TensorFileError(f"has data that cannot be understood: {error}") from error
-
-
-def _is_name(name: Any) -> bool:
-    """Text that a terminal may be shown: no control characters, no halves of surrogate pairs."""
-    text = name.strip() if isinstance(name, str) else ""
-    return text != "" and not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
 
 
 def _is_shape(shape: list[Any], size: int) -> bool:

@@ -1,50 +1,42 @@
 """``run.json``, the receipt of a run: enough to repeat it anywhere and to check the repetition.
 
 Numbers are written so that they read back exactly: Python prints the shortest text that gives the
-same float64 again.
+same float64 again.  Format 2 holds all choices of a :class:`.Config`, and of each epoch what came
+of validation data; format 1, which is still read, had seven choices and one hidden layer.
 """
 
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Iterable
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
-from backendmlp.config import Config, definition
-from backendmlp.data.origin import Origin
+from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, read_bounded, write_atomically
+from backendmlp.runs.parsing import (
+    Data,
+    parse_config,
+    parse_data,
+    parse_definition,
+    parse_epochs,
+)
 from backendmlp.strictjson import JSONError, from_json, show, to_json
-from backendmlp.training.epochs import EpochRecord
+from backendmlp.training import stopping
+from backendmlp.training.records import EpochRecord
 from backendmlp.version import __version__
 
-FORMAT = 1
-LIMIT = 1 << 24  # bytes
-MOST_EPOCHS = 20_000  # of a run that is recorded, each with its 760 bytes at most
+__all__ = ["Data", "Record", "parse_config", "parse_data", "read", "write"]
 
-_DIGEST = "0123456789abcdef"
-_KINDS: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "float | None": (int, float, type(None)),
-    "str": (str,),
-    "str | None": (str, type(None)),
-    "dict[str, str]": (dict,),
-}
+FORMAT = 2
+LIMIT = 1 << 25  # bytes
+MOST_EPOCHS = 20_000  # of a run that is recorded
 
-
-@dataclass(frozen=True)
-class Data:
-    """Which data a run saw: where they came from, and the digest that they must have again."""
-
-    origin: Origin
-    sha256: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self.origin), "sha256": self.sha256}
+# What an epoch takes at most in a receipt: without the digests of tensors, for each of these, and
+# what a receipt holds beside its epochs and its configuration.
+_EPOCH_BYTES, _TENSOR_BYTES, _ELSE_BYTES = 650, 85, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -62,8 +54,18 @@ class Record:
     versions: dict[str, str] = field(default_factory=lambda: versions())
     definition: int = 1
 
+    @property
+    def through(self) -> bool:
+        """Whether the run was at its end, early perhaps."""
+        return stopping.through(self.config, self.epochs)
+
+    @property
+    def ending(self) -> EpochRecord | None:
+        """The epoch whose weights the run ended with, or had when it stopped."""
+        return stopping.ending(self.config, self.epochs)
+
     def as_dict(self) -> dict[str, Any]:
-        last = self.epochs[-1] if self.epochs else None
+        ending = self.ending
         return {
             "format": FORMAT,
             "definition": self.definition,
@@ -73,8 +75,8 @@ class Record:
             "versions": self.versions,
             "data": self.data.as_dict(),
             "epochs": [epoch.as_dict() for epoch in self.epochs],
-            "weights_sha256": last.weights_sha256 if last else None,
-            "predictions_sha256": last.predictions_sha256 if last else None,
+            "weights_sha256": ending.weights_sha256 if ending else None,
+            "predictions_sha256": ending.predictions_sha256 if ending else None,
         }
 
 
@@ -93,11 +95,19 @@ def versions(libraries: Iterable[str] = ()) -> dict[str, str]:
     return found
 
 
+def most_epochs(config: Config) -> int:
+    """How many epochs a receipt of ``config`` can hold."""
+    room = LIMIT - _ELSE_BYTES - len(to_json(config.as_dict(), indent=4))
+    tensors = 2 * (len(config.hidden) + 1)
+    return min(MOST_EPOCHS, room // (_EPOCH_BYTES + tensors * _TENSOR_BYTES))
+
+
 def check_epochs(config: Config) -> None:
     """Refuse at its start a run whose receipt could not be read at its end."""
-    if config.epochs > MOST_EPOCHS:
+    most = most_epochs(config)
+    if config.epochs > most:
         raise InputError(
-            f"epochs is {config.epochs:,}, and a run in a folder has at most {MOST_EPOCHS:,}, for "
+            f"epochs is {config.epochs:,}, and a run in a folder has at most {most:,}, for "
             "the receipt's sake; choose fewer, with larger batches perhaps, or train by MLP.fit "
             "from Python"
         )
@@ -118,56 +128,36 @@ def read(path: StrPath) -> Record:
 
 
 def parse(value: dict[str, Any]) -> Record:
-    """The record that :meth:`Record.as_dict` described."""
+    """The record that :meth:`Record.as_dict` described, in this format or an older one."""
     _check_format(value.get("format"))
     data = _section(value, "data", dict)
+    config = parse_config(_section(value, "config", dict), old=value["format"] == 1)
     record = Record(
-        config=parse_config(_section(value, "config", dict)),
+        config=config,
         backend=_section(value, "backend", str),
         device=_section(value, "device", str),
         data=parse_data(data),
-        epochs=parse_epochs(_section(value, "epochs", list)),
+        epochs=parse_epochs(_section(value, "epochs", list), config),
         versions=_parse_versions(_section(value, "versions", dict)),
         definition=parse_definition(value),
     )
-    if len(record.epochs) > record.config.epochs:
-        raise InputError("it has more epochs than its config asks for; use an undamaged file")
     repeated = record.as_dict()
     for name in ("weights_sha256", "predictions_sha256"):
         if value.get(name) != repeated[name]:
-            raise InputError(f"its {name} is not that of its last epoch; use an undamaged file")
+            raise InputError(
+                f"its {name} is not that of the epoch it ends with; use an undamaged file"
+            )
     return record
 
 
-def parse_config(value: dict[str, Any]) -> Config:
-    """A configuration with all its entries and no other."""
-    expected = {entry.name for entry in fields(Config)}
-    if set(value) != expected:
-        raise InputError(
-            f"its config has {sorted(value)!s:.300}, not {sorted(expected)}; "
-            "use a file that backendmlp wrote, or update backendmlp"
-        )
-    for name, entry in value.items():
-        # Config checks the rest; what it says about an entry repeats all of it.
-        if not isinstance(entry, (int, float, str, type(None))) or len(repr(entry)) > 80:
-            raise InputError(f"the {name} in its config is {show(entry)}; use an undamaged file")
-    return Config(**value)
+def check_definition(number: int, known: int, numerics: str) -> None:
+    """Raise :class:`InputError` where a run of definition ``number`` has other bits than ``known``.
 
-
-def parse_definition(value: dict[str, Any]) -> int:
-    """The definition's number in a receipt or checkpoint; those of before it had one have 1."""
-    number = value.get("definition", 1)
-    if type(number) is not int or not 1 <= number < 1000:
-        raise InputError(f"its definition is {show(number)}, no number; use an undamaged file")
-    return number
-
-
-def check_definition(number: int, config: Config) -> None:
-    """Raise :class:`InputError` where this version does not compute definition ``number``."""
-    known = definition(config.numerics, pixels=True)
+    That is the number which this version computes for such data in ``numerics``.
+    """
     if number != known:
         raise InputError(
-            f"the run was made under definition {number} of {config.numerics} numerics, and this "
+            f"the run was made under definition {number} of {numerics} numerics, and this "
             f"version of backendmlp computes definition {known}, which has other bits; use the "
             "version that made it, or train anew"
         )
@@ -178,37 +168,6 @@ def _parse_versions(value: dict[str, Any]) -> dict[str, str]:
         if not isinstance(entry, str):
             raise InputError(f"its version of {show(name)} is {show(entry)}; use an undamaged file")
     return value
-
-
-def parse_data(value: dict[str, Any]) -> Data:
-    kinds = {"name": str, "path": (str, type(None)), "sha256": str}
-    if set(value) != set(kinds) or not all(isinstance(value[k], kinds[k]) for k in kinds):  # type: ignore[arg-type]
-        raise InputError("its data entry needs name, path and sha256; use an undamaged file")
-    return Data(Origin(value["name"], value["path"]), _digest(value["sha256"]))
-
-
-def parse_epochs(value: list[Any]) -> list[EpochRecord]:
-    epochs = [_parse_epoch(entry) for entry in value]
-    if [epoch.epoch for epoch in epochs] != list(range(1, len(epochs) + 1)):
-        raise InputError("its epochs are not numbered 1, 2, 3...; use an undamaged file")
-    return epochs
-
-
-def _parse_epoch(value: Any) -> EpochRecord:
-    known = {entry.name: entry for entry in fields(EpochRecord)}
-    required = {name for name, entry in known.items() if entry.default is MISSING}
-    if not isinstance(value, dict) or not required <= set(value) <= set(known):
-        raise InputError(f"one of its epochs does not hold {sorted(known)}; use an undamaged file")
-    for name, entry in value.items():
-        kinds = _KINDS[str(known[name].type)]
-        if isinstance(entry, bool) or not isinstance(entry, kinds):
-            raise InputError(f"the {name} of an epoch is {show(entry)}; use an undamaged file")
-        if isinstance(entry, (int, float)) and not abs(entry) <= sys.float_info.max:
-            raise InputError(f"the {name} of an epoch is not finite; use an undamaged file")
-        if name.endswith("_sha256") and entry is not None:
-            for digest in entry.values() if isinstance(entry, dict) else (entry,):
-                _digest(digest)
-    return EpochRecord(**value)
 
 
 def _check_format(number: object) -> None:
@@ -224,9 +183,3 @@ def _section(value: dict[str, Any], name: str, kind: type) -> Any:
     if not isinstance(value.get(name), kind):
         raise InputError(f"it has no {name}; use a run.json that backendmlp wrote")
     return value[name]
-
-
-def _digest(value: object) -> str:
-    if not isinstance(value, str) or len(value) != 64 or not set(value) <= set(_DIGEST):
-        raise InputError(f"{show(value)} is not a SHA-256 digest; use an undamaged file")
-    return value

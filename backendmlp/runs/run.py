@@ -2,6 +2,8 @@
 
 ==========================  =======================================================================
 ``checkpoint.safetensors``  where the training stands; gone once it is finished
+``final.safetensors``       the same of a finished run that could be trained on with more epochs,
+                            where the model alone would not do: see :meth:`Run._keeps_final`
 ``model.safetensors``       the trained network, when the training ends or is told to stop
 ``run.json``                the receipt: see :mod:`backendmlp.runs.record`
 ``epochs/0001.safetensors`` the network after each epoch, up to 64 MiB of them, unless the caller
@@ -13,37 +15,45 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from backendmlp.runs import checkpoint as checkpoints
-from backendmlp import inputs, memory
-from backendmlp.network import model
-from backendmlp.runs import record as records
+from backendmlp import memory
 from backendmlp.backend import Backend
-from backendmlp.runs.checkpoint import Checkpoint
-from backendmlp.config import Config, definition
+from backendmlp.config import Config
 from backendmlp.data import Dataset
 from backendmlp.data.origin import Origin
-from backendmlp.digests import digest
 from backendmlp.errors import InputError
 from backendmlp.files import writable_folder
-from backendmlp.runs.modelfile import load_model, save_model
-from backendmlp.runs.record import Data, Record
-from backendmlp.training.trainer import DivergenceError, State, Trainer
-from backendmlp.training.epochs import EpochRecord, never, nothing, train, warn_caller
-
-CHECKPOINT = "checkpoint.safetensors"
-MODEL = "model.safetensors"
-RECORD = "run.json"
-EPOCHS = "epochs"
+from backendmlp.network.model import Parameters
+from backendmlp.network.schedules import FORESEEN
+from backendmlp.runs import checkpoint as checkpoints
+from backendmlp.runs import record as records
+from backendmlp.runs.checkpoint import Checkpoint
+from backendmlp.runs.modelfile import save_model
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.prepare import definition_of, prepare
+from backendmlp.runs.record import Record
+from backendmlp.runs.stored import (
+    CHECKPOINT,
+    EPOCHS,
+    FINAL,
+    MODEL,
+    RECORD,
+    check_same,
+    remove_leftovers,
+)
+from backendmlp.training import stopping
+from backendmlp.training.epochs import never, nothing, train, warn_caller
+from backendmlp.training.given import Pair
+from backendmlp.training.records import EpochRecord
+from backendmlp.training.trainer import DivergenceError, State
 
 _KEPT_BYTES = 1 << 26
 
@@ -59,8 +69,8 @@ class Every:
 class Run:
     """A training of ``config`` on ``dataset`` that keeps itself in ``folder``.
 
-    The caller holds the folder's lock (:mod:`backendmlp.runs.lock`).  Raises :class:`InputError` where
-    the folder holds a run already, unless it is to be resumed, or cannot take what this one needs.
+    The caller holds the folder's lock (:mod:`backendmlp.runs.lock`).  Raises :class:`InputError`
+    where the folder cannot take what the run needs, or the data do not fit it.
     """
 
     def __init__(
@@ -77,39 +87,51 @@ class Run:
         self.folder, self.backend, self.config = folder, backend, config
         self.dataset, self.data = dataset, data
         self.every, self.keep_epochs = every or Every(), keep_epochs
-        self.definition = definition(config.numerics, pixels=True)  # as a Dataset's images are
+        self.definition = definition_of(config, dataset)
         self.epochs: list[EpochRecord] = []
-        self.trainer, self.test = prepare(backend, config, dataset)
+        self._prepared = prepare(backend, config, dataset)
+        self.trainer = self._prepared.trainer
         self._saved = time.monotonic()
 
     @property
+    def test(self) -> Pair:
+        """The test data's inputs and targets, on the device."""
+        return self._prepared.test
+
+    @property
     def finished(self) -> bool:
-        """Whether all epochs are trained and their results written."""
-        return self._through() and not (self.folder / CHECKPOINT).exists()
+        """Whether the training is at its end, early perhaps, and its results are written."""
+        return self.trainer.through and not (self.folder / CHECKPOINT).exists()
 
     @property
     def weights_sha256(self) -> str | None:
-        """The digest of the weights after the last finished epoch, None before the first."""
-        return self.epochs[-1].weights_sha256 if self.epochs else None
+        """The digest of the weights after the last finished epoch, None before the first.
+
+        Of a run that is at its end, those of the best epoch where they are kept.
+        """
+        ending = stopping.ending(self.config, self.epochs)
+        return ending.weights_sha256 if ending else None
 
     def begin(self) -> None:
         """Make sure of the folder and its space, and write the first checkpoint."""
-        _remove_leftovers(self.folder)
+        remove_leftovers(self.folder)
         self._check_space()
         self.save_checkpoint()
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from ``checkpoint``; raises :class:`InputError` where it is of another run."""
-        _remove_leftovers(self.folder)
+        remove_leftovers(self.folder)
+        records.check_definition(checkpoint.definition, self.definition, self.config.numerics)
         check_same(checkpoint, self.config, self.data)
-        shapes = {k: v.shape for k, v in checkpoint.state.parameters.items()}
-        own = {k: v.shape for k, v in self.trainer.parameters.as_dict().items()}
-        if shapes != own or checkpoint.state.position > self.trainer.count:
+        sizes = Parameters.of(checkpoint.state.learned).sizes
+        fit = sizes == self.trainer.parameters.sizes
+        if not fit or checkpoint.state.position > self.trainer.count:
             raise InputError(
                 f"the checkpoint in {str(self.folder)!r} does not fit the data; use another"
             )
         self.epochs = list(checkpoint.epochs)
         self.trainer.restore(checkpoint.state)
+        self.trainer.replay(self.epochs)
 
     def train(
         self,
@@ -130,7 +152,8 @@ class Run:
 
         epochs = train(
             self.trainer,
-            self.test,
+            self._prepared.test,
+            self._prepared.validation,
             on_warm_up=on_warm_up,
             on_progress=progress,
             should_stop=should_stop,
@@ -149,11 +172,11 @@ class Run:
         except DivergenceError:
             self._write_results()
             raise
-        if not self._through():
+        if not self.trainer.through:
             self.save_checkpoint()
         self._write_results()
-        if self._through():
-            (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        if self.trainer.through:
+            self._put_checkpoint_away()
         return self.finished
 
     def save_checkpoint(self) -> None:
@@ -162,7 +185,7 @@ class Run:
         The last good checkpoint then stays; the end of the epoch will say what is wrong.
         """
         state = self.trainer.state()
-        if not checkpoints.is_finite({**state.parameters, "picked": state.picked}):
+        if not checkpoints.is_finite({**state.learned, **state.parts}):
             return
         checkpoints.save(
             self.folder / CHECKPOINT,
@@ -170,25 +193,43 @@ class Run:
         )
         self._saved = time.monotonic()
 
-    def _through(self) -> bool:
-        return self.trainer.epoch >= self.config.epochs
+    @property
+    def _keeps_final(self) -> bool:
+        """Whether a finished run needs more than its model to be trained on, and can be at all."""
+        on = self.config.schedule not in FORESEEN and not self.trainer.course.ended
+        best = stopping.best(self.config, self.epochs)
+        return on and (bool(self.trainer.recipe.optimizer.slots) or best is not None)
+
+    def _put_checkpoint_away(self) -> None:
+        """The last step of a run; whoever is killed before it resumes and comes to it again."""
+        if self._keeps_final and (self.folder / CHECKPOINT).exists():
+            os.replace(self.folder / CHECKPOINT, self.folder / FINAL)
+            return
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        if not self._keeps_final:
+            (self.folder / FINAL).unlink(missing_ok=True)
 
     def _require_finite(self, epoch: EpochRecord, good: State, kept: str) -> None:
-        """Test images can overflow where training images do not: the weights are no good either."""
-        if epoch.test_loss is not None and not math.isfinite(epoch.test_loss):
-            self.trainer.restore(good)
-            raise DivergenceError(
-                f"the training diverged in epoch {epoch.epoch}: the test loss is not finite any "
-                f"more; the weights {kept} are kept, lower the learning rate (now "
-                f"{self.config.lr:g})"
-            )
+        """Other images can overflow where training images do not: the weights are no good then."""
+        shown = {"test": epoch.test_loss, "validation": epoch.validation_loss}
+        for name, loss in shown.items():
+            if loss is not None and not math.isfinite(loss):
+                self.trainer.restore(good)
+                self.trainer.replay(self.epochs)
+                raise DivergenceError(
+                    f"the training diverged in epoch {epoch.epoch}: the {name} loss is not finite "
+                    f"any more; the weights {kept} are kept, lower the learning rate (now "
+                    f"{self.config.lr:g})"
+                )
 
     def _after_epoch(self) -> None:
         number = self.trainer.epoch
         if self.keep_epochs and number * self._model_bytes <= _KEPT_BYTES:
             kept = writable_folder(self.folder / EPOCHS)
             self._save_model(kept / f"{number:04d}.safetensors")
-        if self.every.epochs is not None and number % self.every.epochs == 0:
+        due = self.every.epochs is not None and number % self.every.epochs == 0
+        # The best weights are about to take the place of the last, which training on would need.
+        if due or (self.trainer.through and self._keeps_final):
             self.save_checkpoint()
 
     def _save_in_time(self) -> None:
@@ -210,25 +251,28 @@ class Run:
         records.write(self.folder / RECORD, record)
 
     def _save_model(self, path: Path) -> None:
-        metadata = {
-            "config": self.config.as_dict(),
-            "class_names": list(self.dataset.class_names),
-            "image_shape": list(self.dataset.image_shape),
-            # Not where they lay: the same run gives the same bytes in every folder.
-            "data": Data(Origin(self.data.origin.name), self.data.sha256).as_dict(),
-        }
-        save_model(path, self.trainer.fetched(), metadata)
+        # Not where the data lay: the same run gives the same bytes in every folder.
+        data = Data(Origin(self.data.origin.name), self.data.sha256).as_dict()
+        tensors, unit = self.trainer.weights(), self._prepared.unit
+        save_model(
+            path,
+            tensors if unit is None else {**tensors, "unit": unit},
+            {**self._prepared.metadata, "data": data},
+        )
 
     @property
     def _model_bytes(self) -> int:
-        shape = (self.dataset.features, self.config.hidden, self.dataset.classes)
-        return memory.parameter_count(*shape) * np.dtype(self.config.dtype).itemsize
+        return self._prepared.parameter_count * np.dtype(self.config.dtype).itemsize
 
     def _check_space(self) -> None:
         """Refuse before the first epoch what the disk will refuse later, as far as can be told."""
+        recipe = self.trainer.recipe
         kept = min(self.config.epochs * self._model_bytes, _KEPT_BYTES) * self.keep_epochs
-        # The model, and a checkpoint beside the one it replaces: within an epoch each has two.
-        needed = kept + 5 * self._model_bytes + 32 * self.trainer.count
+        # A checkpoint beside the one it replaces: within an epoch each has all twice, and perhaps
+        # the best weights.
+        copies = 2 * (1 + len(recipe.optimizer.slots)) + (self.config.patience is not None)
+        parts = 8 * len(recipe.loss.parts) * self.trainer.count
+        needed = kept + self._model_bytes + 2 * (copies * self._model_bytes + parts)
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise InputError(
@@ -236,63 +280,3 @@ class Run:
                 f"run needs about {memory.readable(needed)}; delete something or choose another "
                 "--out"
             )
-
-
-def prepare(backend: Backend, config: Config, dataset: Dataset) -> tuple[Trainer, tuple[Any, Any]]:
-    """A trainer at the first epoch, and the test images and labels, on ``backend``'s device."""
-    arithmetic = config.arithmetic()
-    shape = (dataset.features, config.hidden, dataset.classes)
-    memory.check(backend, config, shape, len(dataset.train_images), len(dataset.test_images))
-
-    def on_device(images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
-        x = inputs.images(backend, images, arithmetic.dtype)
-        return x, inputs.labels(backend, labels, len(images), dataset.classes)
-
-    start = model.he_normal(*shape, config.seed)
-    x, y = on_device(dataset.train_images, dataset.train_labels)
-    trainer = Trainer(backend, config, start, x, y)
-    return trainer, on_device(dataset.test_images, dataset.test_labels)
-
-
-def check_same(checkpoint: Checkpoint, config: Config, data: Data) -> None:
-    """Raise :class:`InputError` saying what differs where a checkpoint is of another run."""
-    records.check_definition(checkpoint.definition, checkpoint.config)
-    theirs, ours = checkpoint.config.as_dict(), config.as_dict()
-    differing = [
-        f"{k} was {theirs[k]} and is {ours[k]}"
-        for k in ours
-        if theirs[k] != ours[k] and k != "epochs"  # no bit of an epoch depends on how many follow
-    ]
-    reached = checkpoint.state.epoch + (checkpoint.state.position > 0)
-    if config.epochs < reached:
-        differing.append(f"it is in epoch {reached} and was to end after {config.epochs}")
-    if checkpoint.data.sha256 != data.sha256:
-        differing.append(
-            f"the data had SHA-256 {checkpoint.data.sha256[:16]}... and have {data.sha256[:16]}..."
-        )
-    if differing:
-        raise InputError(
-            f"the run cannot be resumed: {'; '.join(differing)}; "
-            "use the same, or start another run with --out"
-        )
-
-
-def kept_weights(folder: Path, epoch: EpochRecord, last: bool) -> dict[str, np.ndarray] | None:
-    """The weights after ``epoch``, the ``last`` of its run perhaps, just as its receipt says.
-
-    None where the run's ``folder`` does not have them.
-    """
-    kept = folder / EPOCHS / f"{epoch.epoch:04d}.safetensors"
-    for path in (folder / MODEL, kept) if last else (kept,):
-        with suppress(InputError):
-            parameters = load_model(path)[0]
-            if digest(parameters) == epoch.weights_sha256:
-                return parameters
-    return None
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Delete what a killed process was writing; the lock says that none writes now."""
-    for place in (folder, folder / EPOCHS):
-        for leftover in place.glob(".backendmlp-*.tmp"):
-            leftover.unlink(missing_ok=True)

@@ -12,20 +12,26 @@ import numpy as np
 
 from backendmlp import backend as backends
 from backendmlp import memory
-from backendmlp.runs import record as records
-from backendmlp.backend import Backend, to_numpy
+from backendmlp.backend import Backend
 from backendmlp.data import Dataset
 from backendmlp.digests import digest
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath
+from backendmlp.runs import record as records
 from backendmlp.runs.modelfile import load_model
-from backendmlp.runs.record import Data, Record
-from backendmlp.runs.run import MODEL, RECORD, kept_weights, prepare
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.prepare import definition_of, has_pixels, prepare, sizes_of
+from backendmlp.runs.record import Record
+from backendmlp.runs.stored import MODEL, RECORD, kept_weights
 from backendmlp.strictjson import show
+from backendmlp.training.epochs import nothing, train
+from backendmlp.training.records import EpochRecord
 from backendmlp.training.trainer import Trainer
-from backendmlp.training.epochs import EpochRecord, nothing, train
 
-_VALUES = ("train_loss", "test_loss", "test_accuracy", "predictions_sha256")
+_VALUES = (
+    *("train_loss", "validation_loss", "validation_accuracy", "validation_r2"),
+    *("test_loss", "test_accuracy", "test_r2", "predictions_sha256"),
+)
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,8 @@ def checked(dataset: Any) -> Dataset:
     if isinstance(dataset, Dataset):
         return dataset
     raise InputError(
-        f"dataset is {type(dataset).__name__}; give a backendmlp.Dataset, of uint8 images and "
-        "labels (for other features there is MLP.fit)"
+        f"dataset is {type(dataset).__name__}; give a backendmlp.Dataset, of images or features "
+        "and labels or targets"
     )
 
 
@@ -122,8 +128,8 @@ def hold(
 ) -> Verdict:
     """The verdict on ``record``, which was read from ``receipt``, a run.json or its folder."""
     folder = receipt_of(receipt).parent
-    verdict = _repeat(record, folder, backend, dataset, on_epoch, on_progress)
-    return _with_model(verdict, record, folder) if os.path.isdir(receipt) else verdict
+    verdict, unit = _repeat(record, folder, backend, dataset, on_epoch, on_progress)
+    return _with_model(verdict, unit, record, folder) if os.path.isdir(receipt) else verdict
 
 
 def _repeat(
@@ -133,40 +139,41 @@ def _repeat(
     dataset: Dataset,
     on_epoch: Callable[[EpochRecord], None],
     on_progress: Callable[[int], None],
-) -> Verdict:
-    """Train again up to the first epoch that differs.
+) -> tuple[Verdict, np.ndarray | None]:
+    """Train again up to the first epoch that differs; the verdict, and the features' unit.
 
     ``folder`` is the run's, where the weights of its epochs may lie.
     """
     if not record.epochs:
         raise InputError("the receipt holds no finished epoch; there is nothing to verify")
-    records.check_definition(record.definition, record.config)
     if dataset.sha256 != record.data.sha256:
         raise InputError(
             f"the data have SHA-256 {dataset.sha256}, and the run was made with "
             f"{record.data.sha256}; give that data set with --data"
         )
-    total, weights = len(record.epochs), ""
-    shape = (dataset.features, record.config.hidden, dataset.classes)
+    config, total = record.config, len(record.epochs)
+    records.check_definition(record.definition, definition_of(config, dataset), config.numerics)
+    sizes, pixels = sizes_of(config, dataset), has_pixels(dataset)
     with (
         backend.scope(),
         np.errstate(over="ignore", invalid="ignore"),
-        memory.explained(backend, record.config, shape, len(dataset.train_images)),
+        memory.explained(backend, config, sizes, len(dataset.train_images), pixels),
     ):
-        trainer, test = prepare(backend, record.config, dataset)
+        ready = prepare(backend, config, dataset)
+        epochs = train(
+            ready.trainer, ready.test, ready.validation, on_progress=on_progress, warn=nothing
+        )
         # An interrupted run's receipt has fewer epochs than it was configured for.
-        for theirs, ours in zip(
-            record.epochs, train(trainer, test, on_progress=on_progress, warn=nothing), strict=False
-        ):
+        for theirs, ours in zip(record.epochs, epochs, strict=False):
             on_epoch(ours)
-            difference = _difference(theirs, ours, trainer, folder, total)
+            difference = _difference(theirs, ours, ready.trainer, folder, record)
             if difference is not None:
-                return Verdict(ours.epoch - 1, total, ours.weights_sha256, difference)
-            weights = ours.weights_sha256
-    return Verdict(total, total, weights)
+                return Verdict(ours.epoch - 1, total, ours.weights_sha256, difference), ready.unit
+    assert record.ending is not None
+    return Verdict(total, total, record.ending.weights_sha256), ready.unit
 
 
-def _with_model(verdict: Verdict, record: Record, folder: Path) -> Verdict:
+def _with_model(verdict: Verdict, unit: np.ndarray | None, record: Record, folder: Path) -> Verdict:
     """``verdict``, with what the model file in ``folder`` is to it."""
     if not verdict.verified:
         return verdict
@@ -176,15 +183,18 @@ def _with_model(verdict: Verdict, record: Record, folder: Path) -> Verdict:
         parameters, metadata = load_model(folder / MODEL)
     except InputError as error:
         return replace(verdict, difference=str(error))
+    if not _same(parameters.pop("unit", None), unit):
+        return replace(verdict, difference=f"{MODEL} has another unit than the data have")
     if digest(parameters) == verdict.weights_sha256:
         if metadata["config"] == record.config.as_dict():
             return replace(verdict, model=f"{MODEL} agrees")
         return replace(verdict, difference=f"{MODEL} has another configuration than the receipt")
-    if verdict.total < record.config.epochs:  # stopped within an epoch, which no receipt describes
+    if not record.through:  # stopped within an epoch, which no receipt describes
         return replace(
             verdict, model=f"but {MODEL} is of later, within epoch {verdict.total + 1}, or altered"
         )
-    expected = record.epochs[-1].tensors_sha256
+    assert record.ending is not None
+    expected = record.ending.tensors_sha256
     names = [
         name for name, value in parameters.items() if digest({name: value}) != expected.get(name)
     ]
@@ -194,17 +204,21 @@ def _with_model(verdict: Verdict, record: Record, folder: Path) -> Verdict:
     )
 
 
+def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return a is b if a is None or b is None else np.array_equal(a, b)
+
+
 def _named(names: list[str]) -> str:
     """The tensors that differ, in words."""
     return f"{', '.join(names)} {'differs' if len(names) == 1 else 'differ'}"
 
 
 def _difference(
-    theirs: EpochRecord, ours: EpochRecord, trainer: Trainer, folder: Path, total: int
+    theirs: EpochRecord, ours: EpochRecord, trainer: Trainer, folder: Path, record: Record
 ) -> str | None:
     unlike = [k for k, v in ours.tensors_sha256.items() if theirs.tensors_sha256.get(k) != v]
     if theirs.weights_sha256 != ours.weights_sha256:
-        return "; ".join(_compare(theirs, unlike, trainer, folder, ours.epoch == total))
+        return "; ".join(_compare(theirs, unlike, trainer, folder, theirs == record.ending))
     for name in _VALUES:
         theirs_value, ours_value = getattr(theirs, name), getattr(ours, name)
         if theirs_value != ours_value:
@@ -227,12 +241,15 @@ def _compare(
     recorded = kept_weights(folder, theirs, last)
     if recorded is None:
         return [f"{name} differs (its entries in that epoch are not at hand)" for name in names]
-    return [_gap(name, getattr(trainer.parameters, name), recorded[name]) for name in names]
+    found = trainer.weights()
+    return [_gap(name, found[name], recorded[name]) for name in names if name in recorded] or [
+        "its tensors are those of another network"
+    ]
 
 
-def _gap(name: str, ours: Any, theirs: np.ndarray) -> str:
+def _gap(name: str, ours: np.ndarray, theirs: np.ndarray) -> str:
     # As the digest sees them: the sign of a zero counts, the dtype does not.
-    a, b = to_numpy(ours).astype("<f8"), theirs.astype("<f8")
+    a, b = ours.astype("<f8"), theirs.astype("<f8")
     if a.shape != b.shape:
         return f"{name} has shape {a.shape}, and had {b.shape}"
     count = np.count_nonzero(a.view("<u8") != b.view("<u8"))

@@ -117,8 +117,11 @@ def _clipped(recipe: Recipe, gradient: Parameters, scale: float) -> Parameters:
     arrays = gradient.as_dict()
     squares = _squares(recipe, tuple(arrays.values()))
     xp = namespace(squares)
-    norm = xp.sqrt(squares)
-    factor = limit / xp.where(norm > limit, norm, limit)
+    norm = recipe.arithmetic.sqrt(squares)
+    # Both sides of the division are arrays: PyTorch divides a number by one as a product by its
+    # reciprocal, and on CUDA one by a number.  A norm that is not known, NaN, leaves nothing known.
+    size = xp.where(norm == 0.0, 1.0, norm)
+    factor = xp.where(norm > limit, limit, size) / size
     return Parameters.of({name: g * factor for name, g in arrays.items()}, gradient.unit)
 
 
@@ -134,7 +137,9 @@ def _descend(recipe: Recipe, learned: Learned, gradient: Parameters, numbers: Nu
     """What is learned after the step that the optimiser makes of ``gradient``."""
     before, after, slots = learned.parameters.as_dict(), {}, {}
     for name, g in gradient.as_dict().items():
-        change, slots[name] = recipe.optimizer.change(g, learned.slots[name], numbers)
+        change, slots[name] = recipe.optimizer.change(
+            recipe.arithmetic, g, learned.slots[name], numbers
+        )
         if numbers.decay and name.startswith("W"):
             change = change + before[name] * numbers.decay
         after[name] = recipe.arithmetic.update(before[name], change)

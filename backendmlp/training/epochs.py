@@ -35,8 +35,8 @@ def never() -> bool:
 _FEWEST_IMAGES, _MOST_IMAGES, _SECONDS = 2048, 16384, 0.05
 
 
-# When a training is given up for lost: a mean loss so many times that of guessing, and the first
-# images, if no hidden unit answers to any of them.
+# When a training is given up for lost: a mean loss so many times that of guessing, and of the start,
+# which may be far from it; and the first images, if no hidden unit answers to any of them.
 _TIMES_GUESSING, _ASKED = 10, 1000
 
 
@@ -111,7 +111,7 @@ def lost(trainer: Trainer, loss: float) -> str | None:
     """Why a training is lost whose last epoch had the mean ``loss``; None if it may succeed."""
     guessing = trainer.guessing
     remedy = f"lower the learning rate (now {trainer.config.lr:g})"
-    if loss > _TIMES_GUESSING * guessing:
+    if loss > _TIMES_GUESSING * max(guessing, trainer.first_loss or 0.0):
         return (
             f"the training is lost: the loss of epoch {trainer.epoch} is {loss:.3g}, and guessing "
             f"has one of {guessing:.3g}; {remedy}"

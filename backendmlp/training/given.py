@@ -14,8 +14,10 @@ from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.features import feature_unit, needs_unit, settled
 from backendmlp.steps.stepper import Rows
+from backendmlp.training.balance import split
 
 Array = Any
+Pair = tuple[Array, Array]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,42 @@ class Given:
             mistakes.look_at_targets(self.rows.targets)
         elif not self.named:
             mistakes.look_at_labels(self.rows.targets, self.outputs)
+
+    def alike(self, at: Backend, config: Config, images: Array, labels: Array) -> Pair:
+        """Other ``images`` (M, ...) and ``labels`` or targets of the same kind, on the device."""
+        dtype = config.dtype or ""
+        x = inputs.images(at, images, dtype, self.rows.inputs.shape[1])
+        if config.regression:
+            y = inputs.targets(at, labels, x.shape[0], dtype, self.outputs)
+        else:
+            y = inputs.labels(at, labels, x.shape[0], self.outputs, self.names)
+        return (x if self.unit is None else settled(x, self.unit)), y
+
+    def held_back(
+        self, at: Backend, config: Config, validation: Pair | None
+    ) -> tuple[Pair | None, np.ndarray | None]:
+        """Inputs and targets to validate with, and the numbers of the rows that are trained on.
+
+        ``validation`` are those given by a caller; all rows are trained on then, which None means.
+        """
+        if validation is not None:
+            if config.validation_split:
+                raise InputError(
+                    "validation data are given, and validation_split asks to hold back others; "
+                    "leave one of them out"
+                )
+            return self.alike(at, config, *validation), None
+        both = split(config.seed, self.rows.inputs.shape[0], config.validation_split)
+        if both is None:
+            if (config.monitor or "train_loss") != "train_loss":
+                raise InputError(
+                    f"{config.monitor} is to be monitored, and there are no validation data; "
+                    "give some, or validation_split"
+                )
+            return None, None
+        held = at.asarray(both[1], "int64")
+        x, y = (at.xp.take(x, held, axis=0) for x in (self.rows.inputs, self.rows.targets))
+        return (x, y), both[0]
 
 
 def taken(

@@ -7,6 +7,7 @@ alone, so that a resumed training finds its place by replaying them.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from backendmlp.config import Config
@@ -67,3 +68,29 @@ def monitor(config: Config, record: EpochRecord) -> str:
 def keeps_best(config: Config, record: EpochRecord) -> bool:
     """Whether the training is to end with the weights of its best epoch."""
     return config.patience is not None and monitor(config, record) != "train_loss"
+
+
+def replayed(config: Config, records: Iterable[EpochRecord]) -> Course:
+    """The course that epochs with ``records`` led to."""
+    course = begin(config)
+    for record in records:
+        course = after(course, config, record)
+    return course
+
+
+def through(config: Config, records: Sequence[EpochRecord]) -> bool:
+    """Whether a training with ``records`` is at its end, early perhaps."""
+    return len(records) >= config.epochs or replayed(config, records).ended
+
+
+def best(config: Config, records: Sequence[EpochRecord]) -> EpochRecord | None:
+    """The best epoch of ``records``, where its weights are kept."""
+    number = replayed(config, records).best_epoch
+    return records[number - 1] if number and keeps_best(config, records[number - 1]) else None
+
+
+def ending(config: Config, records: Sequence[EpochRecord]) -> EpochRecord | None:
+    """The epoch whose weights a training with ``records`` ends with, or has so far."""
+    if not records:
+        return None
+    return (best(config, records) if through(config, records) else None) or records[-1]

@@ -12,13 +12,17 @@ differs from the definition's within rounding, and from one division to another.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from backendmlp.network.model import Parameters
+from backendmlp.network.optimizers import Descent
 from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps.blas import openblas
 from backendmlp.steps.compiled import library
+from backendmlp.steps.compiled.held import possible
 from backendmlp.steps.compiled.scoring import CompiledScorer
+from backendmlp.steps.compiled.steps import CompiledBitwiseStep, CompiledStep
 from backendmlp.steps.stepper import Rows, Stepper
 
 Array = Any
@@ -26,12 +30,24 @@ Array = Any
 
 def stepper(recipe: Recipe, learned: Learned, rows: Rows) -> Stepper | None:
     """The compiled step for ``recipe`` and this kind of rows; None where there is none."""
-    return None
+    return (
+        _make(recipe, learned, rows) if possible(recipe, learned.parameters, rows.inputs) else None
+    )
+
+
+def _make(
+    recipe: Recipe, learned: Learned, rows: Rows, division: tuple[int, int] | None = None
+) -> CompiledStep:
+    kind = CompiledBitwiseStep if recipe.arithmetic.name == "bitwise" else CompiledStep
+    return kind(recipe, learned, rows, division)
 
 
 def scorer(recipe: Recipe, parameters: Parameters, inputs: Array) -> CompiledScorer | None:
     """What scores this kind of inputs, as often as asked; None where nothing compiled can."""
-    return None
+    if not possible(recipe, parameters, inputs):
+        return None
+    shown = replace(recipe, optimizer=Descent(), l2=0.0, clip_norm=None)  # nothing is learned
+    return CompiledScorer(shown, Learned.begin(shown, parameters), inputs)
 
 
 def available() -> bool:

@@ -1,4 +1,4 @@
-/* What a step is given, where its memory lies, and how a batch's images are fetched. */
+/* What the steps are given, and who of a team of threads has which part of it. */
 
 #ifndef BACKENDMLP_JOB_H
 #define BACKENDMLP_JOB_H
@@ -27,40 +27,59 @@
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
-enum { CHUNK_BYTES = 1 << 21 }; /* of images as real numbers at one time: within a cache */
-enum { BLOCK = 256 }; /* features whose change is taken off the weights at one time: likewise */
-enum { AHEAD = 4 };   /* rows between asking memory for an image and reading it */
+enum { CHUNK_BYTES = 1 << 21 }; /* of inputs as real numbers at one time: within a cache */
+enum { BLOCK = 256 }; /* rows of weights whose gradient is found and used at one time: likewise */
+enum { AHEAD = 4 };   /* rows between asking memory for an input and reading it */
 enum { LINE = 64 };   /* bytes of a cache line */
 
 /* What a step does, one after the other, for who asks where the time goes: PHASES of library.py. */
-enum phase { FETCH, INWARD, HIDDEN, WAIT, LOGITS, SOFTMAX, DELTAS, OUTPUT, OUTWARD, WEIGHTS, PHASES };
+enum phase { FETCH, INWARD, VALUES, WAIT, FORWARD, LOSS, BACK, GRADIENTS, OUTWARD, UPDATE, PHASES };
 
-/* The same fields in the same order as in library.py. */
+/* As library.py numbers them; of `kind`: the inputs are uint8 pixels, whole numbers in int32, or of
+ * the step's own type. */
+enum kind { OWN, PIXELS, FEATURES };
+enum activation { RELU, TANH, LOGISTIC, IDENTITY };
+enum loss { CROSS_ENTROPY, SQUARED_ERROR };
+enum optimizer { SGD, MOMENTUM, NESTEROV, ADAM };
+
+enum { MOST_LAYERS = 65 }; /* affine ones */
+
+/* The same fields in the same order as in library.py.  Layers are numbered from 1; the inputs are
+ * layer 0.  Tensors are numbered as the definition goes through them: W1, b1, W2, b2 ... */
 struct job {
-    const void *images;    /* (N, features) */
-    const int64_t *labels; /* (N,) */
-    const int64_t *order;  /* (count,): the rows to visit, `batch` of them in a step */
-    int64_t count, batch, kind; /* `kind`: of the images, see below */
-    int64_t features, hidden, classes, threads, groups; /* of threads: see `place` */
-    void *W1; /* for each group its own units' weights, (features, units) */
-    void *b1, *W2, *b2;
-    void *totals, *picked; /* (count,): softmax totals and picked logits of before each step */
-    void *probabilities;   /* (count, classes), or NULL; where they are wanted, nothing is learned */
+    const void *inputs;   /* (N, widths[0]) */
+    const void *targets;  /* (N,) int64 or (N, outputs), or NULL: nobody asks for losses */
+    const void *weights;  /* (N,), or NULL: all rows count alike */
+    const int64_t *order; /* (count,): the rows to visit, `batch` of them in a step; NULL: all */
+    const int64_t *widths; /* (layers + 1,) */
+    void *const *learned; /* (1 + slots, 2 * layers): tensors, then the optimiser's slots of each;
+                           * of the hidden layers', each group's own units lie in one piece */
+    int64_t count, batch, layers, threads, groups; /* of threads: see `place` */
+    int64_t kind, activation, loss, optimizer;
+    void *parts[2]; /* (count,) each: the parts of each row's loss, of before its step */
+    void *outputs;  /* (count, outputs), or NULL; where they are wanted, nothing is learned */
     void *gemm;
     void *workspace;
-    double rate, levels; /* `levels`: the value that stands for 1.0 in an image */
-    /* of bitwise numerics */
-    int64_t input_bits; /* of the images' whole numbers */
-    double grid, exact, limit; /* |W1| that needs no rounding, and beyond which no step is made */
-    double exp_inverse, exp_high, exp_low, exp_lowest, exp_offset;
-    const double *exp_table;
-    const double *unit; /* (features,): what one of each column is worth: 1 of PIXELS */
+    const double *scale, *size, *epsilon, *decay; /* (steps,) each */
+    double levels; /* the value that stands for 1.0 in an input */
+    double smoothing, l2, clip; /* `clip`: infinity where nothing is clipped */
+    double keep_1, keep_2;      /* momentum, or Adam's betas */
     double *seconds; /* out: for each phase what the first thread spent in it; or NULL */
-    int64_t done;    /* out: the images that were visited */
+    int64_t done;    /* out: the rows that were visited */
+    /* tables and numbers of arithmetic/constants.py */
+    const double *exp_table, *tanh_power, *tanh_half;
+    double exp_inverse, exp_high, exp_low, exp_lowest, tanh_highest;
+    int64_t exp_offset;
+    /* of bitwise numerics */
+    const double *unit; /* (features,): what one of each column is worth: 1 of pixels */
+    int64_t input_bits; /* of the inputs' whole numbers */
+    double exact;       /* |W1| that needs no rounding beside them */
 };
 
-/* Images are uint8 pixels, whole numbers in int32, or of the step's own type. */
-enum kind { OWN, PIXELS, FEATURES };
+/* Whether what a thread saw allows a step. */
+struct report {
+    _Alignas(LINE) int fit;
+};
 
 /* Adds up the time between two calls where somebody wants to know. */
 struct watch {
@@ -95,21 +114,16 @@ INLINE int64_t share_of(int64_t count, int64_t part, int64_t parts)
     return count * part / parts;
 }
 
-/* Where a thread stands: the hidden units are divided among the groups, in each of which a batch's
- * rows are divided among fellows. */
+/* Where a thread stands: the units of every hidden layer are divided among the groups, in each of
+ * which a batch's rows are divided among fellows. */
 struct place {
     int64_t thread, group, fellow, fellows;
-    int64_t first, units; /* of the group */
 };
 
 INLINE struct place place_of(const struct job *job, int64_t thread)
 {
-    int64_t fellows = job->threads / job->groups, group = thread / fellows;
-    int64_t first = share_of(job->hidden, group, job->groups);
-    return (struct place){
-        .thread = thread, .group = group, .fellow = thread % fellows, .fellows = fellows,
-        .first = first, .units = share_of(job->hidden, group + 1, job->groups) - first,
-    };
+    int64_t fellows = job->threads / job->groups;
+    return (struct place){thread, thread / fellows, thread % fellows, fellows};
 }
 
 /* The thread at `fellow` of the same group. */
@@ -118,16 +132,45 @@ INLINE int64_t fellow_of(const struct place *place, int64_t fellow)
     return place->group * place->fellows + fellow;
 }
 
-/* Units of the largest group. */
-INLINE int64_t most_units(const struct job *job)
-{
-    return (job->hidden + job->groups - 1) / job->groups;
-}
-
 /* A range of rows, features or units. */
 struct span {
     int64_t first, count;
 };
+
+/* The units of `layer` that are `group`'s: of the outputs, which are not divided, all. */
+INLINE struct span units_of(const struct job *job, int64_t group, int64_t layer)
+{
+    int64_t width = job->widths[layer];
+    if (layer == job->layers)
+        return (struct span){0, width};
+    int64_t first = share_of(width, group, job->groups);
+    return (struct span){first, share_of(width, group + 1, job->groups) - first};
+}
+
+/* The part of a tensor that is a group's: `rows` of `width` numbers, one behind the other. */
+struct part {
+    int64_t at, rows, width;
+};
+
+/* Of a hidden layer its units' columns; of the output layer the rows for its units of the last
+ * hidden one, and of the output biases the first group has all. */
+INLINE struct part part_of(const struct job *job, int64_t group, int64_t tensor)
+{
+    int64_t layer = tensor / 2 + 1, below = job->widths[layer - 1];
+    struct span units = units_of(job, group, layer);
+    if (tensor % 2)
+        return (struct part){units.first, layer < job->layers || group == 0 ? units.count : 0, 1};
+    if (layer < job->layers || layer == 1)
+        return (struct part){below * units.first, below, units.count};
+    struct span rows = units_of(job, group, layer - 1);
+    return (struct part){rows.first * units.count, rows.count, units.count};
+}
+
+INLINE int64_t tensor_size(const struct job *job, int64_t tensor)
+{
+    int64_t layer = tensor / 2 + 1;
+    return job->widths[layer] * (tensor % 2 ? 1 : job->widths[layer - 1]);
+}
 
 /* What of `count` things is this thread's, of those that its group does. */
 INLINE struct span span_of(const struct place *place, int64_t count)
@@ -141,11 +184,26 @@ INLINE int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Rows whose images are real numbers, of `size` bytes each, at one time. */
+INLINE int64_t larger_count(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+INLINE int64_t batch_rows(const struct job *job)
+{
+    return smaller(job->batch, job->count);
+}
+
+/* Rows whose inputs are real numbers, of `size` bytes each, at one time. */
 INLINE int64_t chunk_rows(const struct job *job, size_t size)
 {
-    int64_t rows = CHUNK_BYTES / (job->features * (int64_t)size);
-    return smaller(rows > 1 ? rows : 1, smaller(job->batch, job->count));
+    int64_t rows = CHUNK_BYTES / (job->widths[0] * (int64_t)size);
+    return smaller(rows > 1 ? rows : 1, batch_rows(job));
+}
+
+INLINE int64_t row_of(const struct job *job, int64_t i)
+{
+    return job->order == NULL ? i : job->order[i];
 }
 
 /* The next `count` entries of `size` bytes of a workspace, from a new cache line on. */
@@ -156,23 +214,23 @@ INLINE void *claim(uintptr_t *cursor, int64_t count, size_t size)
     return (void *)found;
 }
 
-/* Ask memory for an image that will be read soon. */
-INLINE void expect(const char *image, int64_t bytes)
+/* Ask memory for an input that will be read soon. */
+INLINE void expect(const char *input, int64_t bytes)
 {
 #if defined(__GNUC__)
     for (int64_t at = 0; at < bytes; at += LINE)
-        __builtin_prefetch(image + at);
+        __builtin_prefetch(input + at);
 #else
-    (void)image, (void)bytes;
+    (void)input, (void)bytes;
 #endif
 }
 
-/* The label of row `i` of those to visit; asks for one that is wanted soon. */
+/* The class of row `i` of those to visit; asks for one that is wanted soon. */
 INLINE int64_t label_of(const struct job *job, int64_t i)
 {
-    int64_t soon = smaller(i + 4 * AHEAD, job->count - 1);
-    expect((const char *)&job->labels[job->order[soon]], 1);
-    return job->labels[job->order[i]];
+    const int64_t *labels = job->targets;
+    expect((const char *)&labels[row_of(job, smaller(i + 4 * AHEAD, job->count - 1))], 1);
+    return labels[row_of(job, i)];
 }
 
 enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 }; /* of CBLAS */

@@ -5,56 +5,67 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-_POINTERS = ("images", "labels", "order")
-_COUNTS = ("count", "batch", "kind", "features", "hidden", "classes", "threads", "groups")
-_MEMORY = ("W1", "b1", "W2", "b2", "totals", "picked", "probabilities", "gemm", "workspace")
-_REALS = ("rate", "levels")
-_BITS = ("input_bits",)
-_BITWISE = (
-    "grid",
-    "exact",
-    "limit",
-    "exp_inverse",
-    "exp_high",
-    "exp_low",
-    "exp_lowest",
-    "exp_offset",
-)
-_OUTER = ("exp_table", "unit", "seconds")
+import numpy as np
 
-OWN, PIXELS, FEATURES = range(3)  # of job.h: kinds of images
+_ROWS = ("inputs", "targets", "weights", "order")
+_NETWORK = ("widths", "learned")
+_COUNTS = ("count", "batch", "layers", "threads", "groups")
+_KINDS = ("kind", "activation", "loss", "optimizer")
+_MEMORY = ("part_0", "part_1", "outputs", "gemm", "workspace")
+_STEPS = ("scale", "size", "epsilon", "decay")
+_REALS = ("levels", "smoothing", "l2", "clip", "keep_1", "keep_2")
+_TABLES = ("exp_table", "tanh_power", "tanh_half")
+_CONSTANTS = ("exp_inverse", "exp_high", "exp_low", "exp_lowest", "tanh_highest")
+
+# As job.h numbers them.
+OWN, PIXELS, FEATURES = range(3)
+ACTIVATIONS = ("relu", "tanh", "logistic", "identity")
+LOSSES = ("cross_entropy", "squared_error")
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam")
+MOST_LAYERS = 65
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
+_PAGE = 4096
 
 PHASES = (  # of job.h
-    "images fetched, as real numbers",
+    "inputs fetched, as real numbers",
     "X W1",
-    "bias and ReLU",
+    "biases and activations",
     "waiting for other threads",
-    "H W2",
-    "softmax",
-    "D2 W2^T, mask, b1",
-    "H^T D2, off W2 and b2",
-    "X^T D1 (native: off W1)",
-    "off W1",
+    "products of the layers above",
+    "loss and its deltas",
+    "deltas of the layers below",
+    "gradients of the layers above",
+    "X^T D1",
+    "what the optimiser does",
 )
+
+
+def _fields(names: tuple[str, ...], kind: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, kind) for name in names)
 
 
 class Job(ctypes.Structure):
     """``struct job`` of job.h."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in _POINTERS),
-        *((name, ctypes.c_int64) for name in _COUNTS),
-        *((name, ctypes.c_void_p) for name in _MEMORY),
-        *((name, ctypes.c_double) for name in _REALS),
-        *((name, ctypes.c_int64) for name in _BITS),
-        *((name, ctypes.c_double) for name in _BITWISE),
-        *((name, ctypes.c_void_p) for name in _OUTER),
+        *_fields((*_ROWS, *_NETWORK), ctypes.c_void_p),
+        *_fields((*_COUNTS, *_KINDS), ctypes.c_int64),
+        *_fields((*_MEMORY, *_STEPS), ctypes.c_void_p),
+        *_fields(_REALS, ctypes.c_double),
+        ("seconds", ctypes.c_void_p),
         ("done", ctypes.c_int64),
+        *_fields(_TABLES, ctypes.c_void_p),
+        *_fields(_CONSTANTS, ctypes.c_double),
+        ("exp_offset", ctypes.c_int64),
+        ("unit", ctypes.c_void_p),
+        ("input_bits", ctypes.c_int64),
+        ("exact", ctypes.c_double),
     )
 
 
@@ -72,3 +83,38 @@ def library() -> ctypes.CDLL | None:
     except OSError:  # not built, or for another machine
         return None
     return loaded if loaded.job_bytes() == ctypes.sizeof(Job) else None
+
+
+@lru_cache(maxsize=3)
+def functions(numerics: str) -> tuple[Callable[[Any], int], Callable[[Any], int]]:
+    """What does a job in ``numerics``, nonzero where it cannot; and the workspace it needs."""
+    loaded = library()
+    assert loaded is not None
+    steps, workspace = (getattr(loaded, f"{name}_{numerics}") for name in ("steps", "workspace"))
+    workspace.restype = ctypes.c_int64
+    return steps, workspace
+
+
+def address(x: np.ndarray) -> int:
+    return x.ctypes.data
+
+
+def aligned(size: int) -> np.ndarray:
+    """``size`` bytes that begin with a page: its memory is touched where it is used."""
+    memory = np.empty(size + _PAGE, np.uint8)
+    start = -address(memory) % _PAGE
+    return memory[start : start + size]
+
+
+class Workspace:
+    """Memory for a job, as large as the largest that it was asked for."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def give(self, job: Job, numerics: str) -> None:
+        """Let ``job``, but for its workspace complete, have as much as it needs."""
+        needed = functions(numerics)[1](ctypes.byref(job))
+        if len(self._memory) < needed:
+            self._memory = aligned(needed)
+        job.workspace = address(self._memory)

@@ -35,6 +35,8 @@ struct member {
 /* Until everyone has come here; what was written before is then seen by all. */
 static void meet(struct team *team)
 {
+    if (team->size == 1)
+        return;
     uint32_t generation = atomic_load_explicit(&team->generation, memory_order_acquire);
     if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) + 1 == team->size) {
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
@@ -82,6 +84,10 @@ static void elsewhere(pthread_attr_t *attributes)
 static int run_team(struct team *team)
 {
     int64_t others = team->size - 1, made = 0;
+    if (others == 0) {
+        team->work(team->context, 0);
+        return 0;
+    }
     pthread_t *threads = malloc((size_t)(others + 1) * sizeof *threads);
     struct member *members = malloc((size_t)(others + 1) * sizeof *members);
     pthread_attr_t attributes;

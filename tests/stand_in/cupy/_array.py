@@ -95,6 +95,8 @@ class ndarray:  # noqa: N801
 
     def __getitem__(self, key: Any) -> ndarray:
         _on_current(self)
+        if isinstance(key, ndarray) and key.dtype == np.int64:  # as take: it wraps and never fails
+            return _new(np.take(self._array, _bare(key), axis=0, mode="wrap"))
         for part in key if isinstance(key, tuple) else (key,):
             if not (part is None or part is Ellipsis or isinstance(part, (int, slice))):
                 raise NotImplementedError(f"the stand-in indexes by no {type(part)}")

@@ -1,0 +1,79 @@
+"""A data set and a configuration made ready to train: what a run and its verification share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backendmlp import memory
+from backendmlp.backend import Backend, to_numpy
+from backendmlp.config import Config, definition
+from backendmlp.data import Dataset
+from backendmlp.network.initial import initial
+from backendmlp.runs.modelfile import described
+from backendmlp.training.given import Pair, taken
+from backendmlp.training.trainer import Start, Trainer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A trainer at the first epoch, and what its network is shown after each.
+
+    ``metadata`` is what a model file says of the network, and ``unit`` (F,), in host memory, what
+    one of each column is worth where features were settled.
+    """
+
+    trainer: Trainer
+    test: Pair
+    validation: Pair | None
+    metadata: dict[str, Any]
+    unit: np.ndarray | None
+
+    @property
+    def parameter_count(self) -> int:
+        return memory.parameter_count(self.trainer.parameters.sizes)
+
+
+def prepare(backend: Backend, config: Config, dataset: Dataset) -> Prepared:
+    """All of it on ``backend``'s device; raises :class:`InputError` for what does not fit."""
+    sizes = sizes_of(config, dataset)
+    counts = len(dataset.train_images), len(dataset.test_images)
+    memory.check(backend, config, sizes, *counts, has_pixels(dataset))
+    given = taken(
+        backend,
+        config,
+        dataset.train_images,
+        dataset.train_labels,
+        getattr(dataset, "train_weights", None),
+        None if config.regression else dataset.class_names,
+    )
+    validation, subset = given.held_back(backend, config, getattr(dataset, "validation", None))
+    start = Start(initial(sizes, config.activation, config.seed))
+    trainer = Trainer(backend, config, start, given.rows, unit=given.unit, subset=subset)
+    test = given.alike(backend, config, dataset.test_images, dataset.test_labels)
+    unit = None if given.unit is None else to_numpy(given.unit)
+    metadata = described(config, given.names, given.image_shape, given.flat, unit)
+    return Prepared(trainer, test, validation, metadata, unit)
+
+
+def sizes_of(config: Config, dataset: Dataset) -> tuple[int, ...]:
+    """Those of the network that ``config`` asks for, for ``dataset``."""
+    outputs = _targets(dataset) if config.regression else dataset.classes
+    return config.sizes(dataset.features, outputs)
+
+
+def definition_of(config: Config, dataset: Dataset) -> int:
+    """The number of the definition that the bits of a run on ``dataset`` follow."""
+    return definition(config.numerics, pixels=has_pixels(dataset))
+
+
+def has_pixels(dataset: Dataset) -> bool:
+    """Whether its inputs are pixels and no other features."""
+    return dataset.train_images.dtype == np.uint8
+
+
+def _targets(dataset: Dataset) -> int:
+    """How many numbers a target of a regression has."""
+    return 1 if dataset.train_labels.ndim == 1 else dataset.train_labels.shape[1]

@@ -1,0 +1,166 @@
+"""What a run has left in its folder: where it stands, the weights of its epochs, half files."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from backendmlp.config import Config
+from backendmlp.digests import digest
+from backendmlp.errors import InputError
+from backendmlp.network.schedules import FORESEEN
+from backendmlp.runs import checkpoint as checkpoints
+from backendmlp.runs import record as records
+from backendmlp.runs.checkpoint import Checkpoint
+from backendmlp.runs.modelfile import load_model
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.record import Record
+from backendmlp.training import stopping
+from backendmlp.training.records import EpochRecord
+from backendmlp.training.trainer import State
+
+CHECKPOINT = "checkpoint.safetensors"
+FINAL = "final.safetensors"
+MODEL = "model.safetensors"
+RECORD = "run.json"
+EPOCHS = "epochs"
+
+Weights = dict[str, np.ndarray]
+
+
+def stored(folder: Path) -> Checkpoint | None:
+    """Where the run in ``folder`` stands: its checkpoint, or the end of its last epoch.
+
+    None for a folder that is empty but for what a killed process was writing.  Raises
+    :class:`InputError` where there is nothing to go on from.
+    """
+    path = folder / CHECKPOINT
+    if path.exists():
+        return checkpoints.load(path)
+    if (folder / RECORD).exists():
+        record = records.read(folder / RECORD)
+        return _finished(folder, record) if record.through else _lost(folder, record)
+    if any(not entry.name.startswith(".backendmlp-") for entry in folder.iterdir()):
+        raise InputError(
+            f"folder {str(folder)!r} holds no run: it has neither {CHECKPOINT} nor {RECORD}; give "
+            "the folder of one"
+        )
+    return None
+
+
+def _finished(folder: Path, record: Record) -> Checkpoint:
+    """A finished run: with the state it ended in, or with the weights that it gave alone."""
+    path = folder / FINAL
+    if path.exists() and (found := checkpoints.load(path)).epochs == record.epochs:
+        return replace(found, config=record.config)
+    ending = record.ending
+    weights = None if ending is None else kept_weights(folder, ending, last=True)
+    if weights is None:
+        raise _nothing_left(folder)
+    last = ending == record.epochs[-1]
+    return _of_weights(record, weights, weights if last else None)
+
+
+def _lost(folder: Path, record: Record) -> Checkpoint:
+    """A run that was to go on and whose checkpoint is gone, from the weights kept of its epochs."""
+    if not record.epochs:
+        raise _nothing_left(folder)
+    weights = kept_weights(folder, record.epochs[-1], last=True)
+    best = stopping.best(record.config, record.epochs)
+    best_weights = None if best is None else kept_weights(folder, best, last=False)
+    if weights is None or (best is not None and best_weights is None):
+        raise _nothing_left(folder)
+    found = _of_weights(record, weights, best_weights)
+    if not found.complete:
+        raise InputError(
+            f"the run in {str(folder)!r} has no {CHECKPOINT}, which held what its optimiser "
+            f"({record.config.optimizer}) had gathered; train anew with another --out"
+        )
+    return found
+
+
+def _of_weights(record: Record, weights: Weights, best: Weights | None) -> Checkpoint:
+    """The end of the last epoch, as far as weights say where a training stood."""
+    none = np.empty(0, record.config.dtype)
+    parts = dict.fromkeys(record.config.recipe().loss.parts, none)
+    kept = best if stopping.best(record.config, record.epochs) else None
+    state = State(len(record.epochs), 0, weights, parts, best=kept)
+    return Checkpoint(record.config, record.data, state, record.epochs, record.definition)
+
+
+def _nothing_left(folder: Path) -> InputError:
+    return InputError(
+        f"the run in {str(folder)!r} has neither a {CHECKPOINT} nor the weights that its "
+        "receipt ends with; train anew with another --out"
+    )
+
+
+def kept_weights(folder: Path, epoch: EpochRecord, last: bool) -> Weights | None:
+    """The weights after ``epoch``, the one that its run ended with perhaps, as its receipt says.
+
+    None where the run's ``folder`` does not have them.
+    """
+    kept = folder / EPOCHS / f"{epoch.epoch:04d}.safetensors"
+    for path in (folder / MODEL, kept) if last else (kept,):
+        with suppress(InputError):
+            parameters = load_model(path)[0]
+            parameters.pop("unit", None)
+            if digest(parameters) == epoch.weights_sha256:
+                return parameters
+    return None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed process was writing; the lock says that none writes now."""
+    for place in (folder, folder / EPOCHS):
+        for leftover in place.glob(".backendmlp-*.tmp"):
+            leftover.unlink(missing_ok=True)
+
+
+def check_same(checkpoint: Checkpoint, config: Config, data: Data) -> None:
+    """Raise :class:`InputError` saying what differs where a checkpoint is of another run."""
+    theirs, ours = checkpoint.config.as_dict(), config.as_dict()
+    differing = [
+        f"{k} was {_shown(theirs[k])} and is {_shown(ours[k])}"
+        for k in ours
+        if theirs[k] != ours[k] and k != "epochs"
+    ]
+    if not differing and (why := _no_other_epochs(checkpoint, config)):
+        differing.append(why)
+    if checkpoint.data.sha256 != data.sha256:
+        differing.append(
+            f"the data had SHA-256 {checkpoint.data.sha256[:16]}... and have {data.sha256[:16]}..."
+        )
+    if differing:
+        raise InputError(
+            f"the run cannot be resumed: {'; '.join(differing)}; "
+            "use the same, or start another run with --out"
+        )
+
+
+def _no_other_epochs(checkpoint: Checkpoint, config: Config) -> str | None:
+    """Why the run cannot be one of so many epochs as ``config`` asks for."""
+    theirs, epochs = checkpoint.config, checkpoint.epochs
+    reached = checkpoint.state.epoch + (checkpoint.state.position > 0)
+    if config.epochs < reached:
+        return f"it is in epoch {reached} and was to end after {config.epochs}"
+    if config.epochs != theirs.epochs and config.schedule in FORESEEN:
+        return (
+            f"epochs was {theirs.epochs} and is {config.epochs}, on which all rates of a "
+            f"{config.schedule} schedule depend"
+        )
+    if config.epochs > theirs.epochs and stopping.replayed(config, epochs).ended:
+        return f"it ended early, after epoch {len(epochs)}, and more epochs change nothing"
+    if not checkpoint.complete and not stopping.through(config, epochs):
+        return f"it is finished, and the {FINAL} is gone that it could be trained on from"
+    return None
+
+
+def _shown(value: object) -> str:
+    """A choice in words; of several units or weights, the first."""
+    if not isinstance(value, list):
+        return str(value)
+    return ",".join(map(str, value[:8])) + (",..." if len(value) > 8 else "") or "none"

@@ -1,0 +1,179 @@
+"""A network and its recipe where compiled code finds them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from backendmlp.arithmetic import constants as const
+from backendmlp.arithmetic.bitwise import FEATURE_BITS, PIXEL_BITS, product_bits
+from backendmlp.network import model, recipe
+from backendmlp.network.losses import CrossEntropy
+from backendmlp.network.model import Parameters
+from backendmlp.network.optimizers import Adam, Momentum
+from backendmlp.network.recipe import Learned, Recipe
+from backendmlp.steps.blas import OpenBLAS, openblas
+from backendmlp.steps.compiled import library
+from backendmlp.steps.compiled.library import address
+
+Array = Any
+
+_LINE = 64  # bytes of a line of a cache
+_TANH_HALF = const.tanh_table()
+_TANH_POWER = const.exp_table()[::-1][: len(_TANH_HALF)].copy()  # 2**(-k / 64), likewise
+
+
+def numerics(recipe: Recipe) -> str:
+    """As the library's functions are called."""
+    arithmetic = recipe.arithmetic
+    return "bitwise" if arithmetic.name == "bitwise" else f"native_{arithmetic.dtype}"
+
+
+def possible(recipe: Recipe, parameters: Parameters, inputs: Array) -> bool:
+    """Whether compiled code knows such a network and such inputs."""
+    known = (
+        recipe.activation.name in library.ACTIVATIONS
+        and recipe.loss.name in library.LOSSES
+        and recipe.optimizer.name in library.OPTIMIZERS
+        and len(parameters.weights) <= library.MOST_LAYERS
+        and library.library() is not None
+        and openblas() is not None
+    )
+    return known and inputs.dtype in _kinds(recipe, parameters)
+
+
+def _kinds(recipe: Recipe, parameters: Parameters) -> dict[Any, int]:
+    """The dtypes of inputs that there is code for, and what job.h calls them."""
+    if parameters.unit is not None:
+        return {np.dtype(np.int32): library.FEATURES} if numerics(recipe) == "bitwise" else {}
+    found = {np.dtype(np.uint8): library.PIXELS}
+    if numerics(recipe) != "bitwise":
+        found[np.dtype(recipe.arithmetic.dtype)] = library.OWN
+    return found
+
+
+class Held:
+    """What is learned, in memory of its own, and a job that says all that does not change.
+
+    Of the weights and biases of a hidden layer each of ``groups`` groups of threads has its own
+    units' in one piece.
+    """
+
+    def __init__(self, recipe: Recipe, learned: Learned, inputs: Array, groups: int = 1) -> None:
+        blas, parameters = openblas(), learned.parameters
+        assert blas is not None
+        self.recipe, self.numerics, self.blas = recipe, numerics(recipe), blas
+        self.sizes, self.groups = parameters.sizes, groups
+        if min(self.sizes) < 1:
+            raise ValueError(f"parameters of the sizes {self.sizes} make no network")
+        self.kind, self._unit = inputs.dtype.newbyteorder("="), parameters.unit
+        self._widths = np.array(self.sizes, np.int64)
+        self._make_room()
+        self.job = library.Job(
+            **self._shape(blas), **_choices(recipe), **_tables(), levels=model.levels(inputs)
+        )
+        if self.numerics == "bitwise":
+            self._add_bitwise()
+        self.load(learned)
+
+    def load(self, learned: Learned) -> None:
+        """Take copies of what is ``learned``; its unit stays what it was."""
+        for name, value in learned.as_dict(self.recipe).items():
+            if value.shape != self._shapes[name]:
+                raise ValueError(f"{name} has the shape {value.shape}, not {self._shapes[name]}")
+            for part, columns in self._pieces(name):
+                part[...] = value[..., columns]
+
+    def learned(self) -> Learned:
+        """Copies of what is held."""
+        found = {name: np.empty(shape, self._dtype) for name, shape in self._shapes.items()}
+        for name, value in found.items():
+            for part, columns in self._pieces(name):
+                value[..., columns] = part
+        return Learned.of(self.recipe, found, self._unit)
+
+    @property
+    def _dtype(self) -> str:
+        return self.recipe.arithmetic.dtype
+
+    def _pieces(self, name: str) -> list[tuple[Array, slice]]:
+        """The groups' parts of an array, each with the columns of the whole that it holds."""
+        flat, shape = self._arrays[name], self._shapes[name]
+        kind, layer = name.rpartition(".")[2][0], int(name.rpartition(".")[2][1:])
+        divided = layer < len(self.sizes) - 1
+        bounds = [shape[-1] * g // self.groups for g in range(self.groups + 1)]
+        if not divided:
+            bounds = [0, shape[-1]]
+        found = []
+        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+            rows = shape[0] if kind == "W" else 1
+            part = flat[rows * start : rows * stop].reshape((*shape[:-1], stop - start))
+            found.append((part, slice(start, stop)))
+        return found
+
+    def _make_room(self) -> None:
+        """Memory for every array, one after the other, each from a new line of a cache on."""
+        self._shapes = recipe.names(self.recipe, self.sizes)
+        size, at = np.dtype(self._dtype).itemsize, 0
+        places = {}
+        for name, shape in self._shapes.items():
+            places[name] = slice(at, at + size * math.prod(shape))
+            at = -(-places[name].stop // _LINE) * _LINE + _LINE
+        self._memory = library.aligned(at)
+        self._arrays = {k: self._memory[place].view(self._dtype) for k, place in places.items()}
+        self._addresses = np.array([address(x) for x in self._arrays.values()], np.uintp)
+
+    def _shape(self, blas: OpenBLAS) -> dict[str, Any]:
+        return {
+            "widths": address(self._widths),
+            "layers": len(self.sizes) - 1,
+            "learned": address(self._addresses),
+            "threads": self.groups,
+            "groups": self.groups,
+            "kind": {np.uint8: library.PIXELS, np.int32: library.FEATURES}.get(
+                self.kind.type, library.OWN
+            ),
+            "gemm": blas.address(self._dtype),
+        }
+
+    def _add_bitwise(self) -> None:
+        features, pixels = self.sizes[0], self._unit is None
+        self._worth = np.ones(features) if pixels else np.array(self._unit, np.float64)
+        self.job.unit = address(self._worth)
+        self.job.input_bits = PIXEL_BITS if pixels else FEATURE_BITS
+        # What is smaller and on the grid, the definition's rounding leaves as it is.
+        self.job.exact = 2.0 ** product_bits(features, beside_pixels=True)[1] * const.GRID
+
+
+def _choices(recipe: Recipe) -> dict[str, Any]:
+    """The recipe, as job.h has it."""
+    loss, optimizer = recipe.loss, recipe.optimizer
+    found = {
+        "activation": library.ACTIVATIONS.index(recipe.activation.name),
+        "loss": library.LOSSES.index(loss.name),
+        "optimizer": library.OPTIMIZERS.index(optimizer.name),
+        "smoothing": loss.smoothing if isinstance(loss, CrossEntropy) else 0.0,
+        "l2": recipe.l2,
+        "clip": math.inf if recipe.clip_norm is None else recipe.clip_norm,
+    }
+    if isinstance(optimizer, Momentum):
+        found["keep_1"] = optimizer.momentum
+    if isinstance(optimizer, Adam):
+        found |= {"keep_1": optimizer.beta_1, "keep_2": optimizer.beta_2}
+    return found
+
+
+def _tables() -> dict[str, Any]:
+    return {
+        "exp_table": address(const.exp_table()),
+        "tanh_power": address(_TANH_POWER),
+        "tanh_half": address(_TANH_HALF),
+        "exp_inverse": const.EXP_INVERSE,
+        "exp_high": const.EXP_HIGH,
+        "exp_low": const.EXP_LOW,
+        "exp_lowest": const.EXP_LOWEST,
+        "tanh_highest": const.TANH_ONE,
+        "exp_offset": const.EXP_OFFSET,
+    }
