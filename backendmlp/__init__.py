@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from backendmlp.config import Config
     from backendmlp.data import Dataset, load_file, load_folder, load_named, load_sample
     from backendmlp.digests import digest
+    from backendmlp.estimators.classifier import MLPClassifier as MLPClassifier
+    from backendmlp.estimators.regressor import MLPRegressor as MLPRegressor
     from backendmlp.mlp import MLP
     from backendmlp.network.evaluation import Evaluation
     from backendmlp.plots import figures
@@ -35,6 +37,8 @@ _HOMES = {
     "EpochRecord": "training.epochs",
     "Evaluation": "network.evaluation",
     "MLP": "mlp",
+    "MLPClassifier": "estimators.classifier",
+    "MLPRegressor": "estimators.regressor",
     "Run": "runs.run",
     "Verdict": "runs.verification",
     "digest": "digests",
@@ -49,6 +53,7 @@ _HOMES = {
     "verify": "runs.verification",
 }
 
+# Without the estimators, which need scikit-learn: a star import must not.
 __all__ = [
     "MLP",
     "Backend",

@@ -12,11 +12,12 @@ import numpy as np
 
 from backendmlp import backend as backends
 from backendmlp import inputs, memory, mistakes
-from backendmlp.backend import Backend, to_numpy
+from backendmlp.arithmetic import Arithmetic
+from backendmlp.backend import Backend, namespace, to_numpy
 from backendmlp.config import Config, definition, require_known, weights_of_some
 from backendmlp.digests import digest
 from backendmlp.errors import InputError
-from backendmlp.network import evaluation
+from backendmlp.network import evaluation, model
 from backendmlp.network.evaluation import Evaluation
 from backendmlp.network.model import Parameters
 from backendmlp.steps.scoring import Scorer
@@ -51,7 +52,8 @@ class MLP:
 
     After :meth:`fit`, :meth:`partial_fit` or :meth:`load`: ``parameters`` (read-only host arrays
     "W1" (F, H1), "b1" (H1,), "W2" (H1, H2) and so on; to change one, put another array in its
-    place), ``history`` (a list of :class:`EpochRecord`), ``class_names``, ``image_shape``, and
+    place), ``history`` (a list of :class:`EpochRecord`), ``last_loss`` (the mean training loss of
+    the last epoch or partial fit), ``class_names``, ``image_shape``, and
     ``unit`` ((F,) float64: what one of each column is worth where float features were settled, in
     bitwise numerics; else None).
 
@@ -96,18 +98,59 @@ class MLP:
         self.parameters: dict[str, np.ndarray] = {}
         self.unit: np.ndarray | None = None
         self.history: list[EpochRecord] = []
+        self.last_loss: float | None = None
         self.class_names: tuple[str, ...] = ()
         self.image_shape: tuple[int, ...] = ()
         self._slots: dict[str, np.ndarray] = {}  # the optimiser's
         self._steps = 0  # made so far, by which an optimiser knows how far it is
-        self._flat = True  # whether targets are (N,), and so are predictions of them
-        self._pixels: bool | None = None  # whether it learned from some; None: nobody knows
+        self.flat = True  # whether targets are (N,), and so are predictions of them
+        self._pixels: bool | None = None  # whether it learned from some; None: a file's, see below
         self._scorer: tuple[list[Any], list[Array], Scorer] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        parameters: Mapping[str, Array],
+        *,
+        class_names: Sequence[str] | None = None,
+        image_shape: Sequence[int] | None = None,
+        **choices: Any,
+    ) -> MLP:
+        """A model with somebody else's ``parameters``, "W1" (F, H1), "b1" (H1,) and so on.
+
+        ``hidden`` follows from them.  It predicts, as it stands, for pixels and for features;
+        training goes on with ``warm_start=True`` or :meth:`partial_fit`, where float features are
+        settled as those ask for.
+        """
+        arrays = {name: to_numpy(value) for name, value in parameters.items()}
+        sizes = beginning.chained(arrays)
+        result = cls(sizes[1:-1], **choices)
+        beginning.require_sane(arrays)
+        names = inputs.class_names(class_names, np.empty(0))
+        if not result.config.regression:
+            names = names or tuple(map(str, range(sizes[-1])))
+            if len(names) != sizes[-1] or len(names) < 2:
+                raise InputError(
+                    f"there are {len(names)} classes and {sizes[-1]} outputs; give a name for each "
+                    "of at least two outputs, or loss='squared_error'"
+                )
+        arithmetic = result.config.arithmetic()
+        kept = model.settle(arithmetic, arrays).as_dict()
+        result.parameters = {k: _read_only(np.array(v)) for k, v in kept.items()}
+        result.class_names, result.flat = names, sizes[-1] == 1
+        result._pixels = False  # of either kind, and so neither is a mistake
+        result.image_shape = tuple(image_shape or (sizes[0],))
+        return result
 
     def to(self, backend: str, device: str | None = None) -> MLP:
         """Work on another backend from now on; returns the model itself."""
         self._backend: Backend | None = backends.select(backend, device)
         self._place = backend, device
+        return self
+
+    def forget_steps(self) -> MLP:
+        """Let a warm start or partial fit begin the optimiser anew; weights and history stay."""
+        self._slots, self._steps = {}, 0
         return self
 
     @property
@@ -172,6 +215,7 @@ class MLP:
             try:
                 for record in train(trainer, tested, held):
                     self.history.append(record)
+                    self.last_loss = record.train_loss
                     on_epoch(record)
                     if callbacks and self._told(trainer, record, callbacks):
                         break
@@ -210,7 +254,7 @@ class MLP:
                 self.history = []
             try:
                 train_epoch(trainer)
-                trainer.finish_epoch()
+                self.last_loss = trainer.finish_epoch()
             finally:
                 self._adopt(given)
                 self._keep(trainer.fetched(), trainer.steps)
@@ -224,13 +268,19 @@ class MLP:
         """
         if not self.config.regression:
             return self._shown(images, lambda s, x: s.classes(x))
-        return self._shown(images, lambda s, x: s.outputs(x)[:, 0] if self._flat else s.outputs(x))
+        return self._shown(images, lambda s, x: s.outputs(x)[:, 0] if self.flat else s.outputs(x))
 
     def predict_proba(self, images: Array) -> Array:
         """Softmax probabilities, (N, C)."""
         if self.config.regression:
             raise InputError("a regression has no probabilities; call predict")
         return self._shown(images, lambda s, x: s.outputs(x))
+
+    def predict_log_proba(self, images: Array) -> Array:
+        """The logarithms of :meth:`predict_proba`, (N, C); -inf of what is zero."""
+        if self.config.regression:
+            raise InputError("a regression has no probabilities; call predict")
+        return self._shown(images, lambda s, x: _log(s.recipe.arithmetic, s.outputs(x)))
 
     def loss(self, images: Array, labels: Array) -> Array:
         """The mean loss, a 0-d array of the images' library."""
@@ -262,6 +312,14 @@ class MLP:
         """
         return self.evaluate(images, labels).score
 
+    def export_onnx(
+        self, path: str | os.PathLike[str], *, dtype: str | None = None, inputs: str | None = None
+    ) -> None:
+        """Write the model to ``path`` as ONNX: see :func:`backendmlp.exchange.export_onnx`."""
+        from backendmlp.exchange import export_onnx
+
+        export_onnx(self, path, dtype=dtype, inputs=inputs)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to ``path`` as safetensors: all that predictions need, and its choices.
 
@@ -274,7 +332,7 @@ class MLP:
         tensors = dict(self.parameters)
         if self.unit is not None:
             tensors["unit"] = self.unit
-        about = self.class_names, self.image_shape, self._flat, self.unit
+        about = self.class_names, self.image_shape, self.flat, self.unit
         metadata = described(self.config, *about)
         save_model(path, tensors, metadata)
 
@@ -307,7 +365,7 @@ class MLP:
         result.parameters = {name: _read_only(value) for name, value in parameters.items()}
         result.class_names = tuple(metadata["class_names"])
         result.image_shape = tuple(metadata["image_shape"])
-        result._flat = metadata.get("flat", True)
+        result.flat = metadata.get("flat", True)
         return result
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -408,7 +466,7 @@ class MLP:
     def _adopt(self, given: Given) -> None:
         """Take over what predictions need to know of the data."""
         self.unit = None if given.unit is None else _read_only(to_numpy(given.unit).copy())
-        self.class_names, self._flat, self._pixels = given.names, given.flat, given.pixels
+        self.class_names, self.flat, self._pixels = given.names, given.flat, given.pixels
         self.image_shape = given.image_shape
 
     def _told(
@@ -453,8 +511,10 @@ class MLP:
 
     @property
     def _saw_pixels(self) -> bool | None:
-        """Whether it learned from pixels; None where nobody knows, as of a file."""
-        return self.unit is None if self.config.numerics == "bitwise" else self._pixels
+        """Whether it learned from pixels; None where nobody knows, as of a file in native numerics."""
+        if self._pixels is None and self.config.numerics == "bitwise":
+            return self.unit is None
+        return self._pixels
 
     @property
     def _outputs(self) -> int:
@@ -472,6 +532,13 @@ class MLP:
         if not any(array is not None and array.flags.writeable for array in arrays):
             self._scorer = made_of, arrays, scorer
         return scorer
+
+
+def _log(arithmetic: Arithmetic, x: Array) -> Array:
+    """log x for x >= 0; minus infinity of zero, in every library without a word."""
+    xp = namespace(x)
+    some = x > 0.0
+    return xp.where(some, arithmetic.log(xp.where(some, x, 1.0)), -xp.inf)
 
 
 def _read_only(x: np.ndarray) -> np.ndarray:

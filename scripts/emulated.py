@@ -1,4 +1,4 @@
-"""The golden digests on other processors, under emulation: arm64, riscv64, ppc64el, s390x.
+"""All golden digests on other processors, under emulation: arm64, riscv64, ppc64el, s390x.
 
     sudo apt-get install qemu-user-static && python scripts/emulated.py [ARCHITECTURE ...]
 

@@ -1,5 +1,7 @@
 """Train on every backend, numerics and BLAS setting at hand, and print whether the bits agree.
 
+A narrow and a wide network, and what ``tests/golden.py`` has of depth, other optimisers and losses,
+and float features.
 ``python scripts/parity.py`` needs no option: on a machine with a CUDA GPU it gives the whole
 evidence.  Each row is a process of its own, since a BLAS picks its threads and kernels on loading.
 """
@@ -20,7 +22,10 @@ from typing import Any
 import click
 import numpy as np
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # unless it is installed
+# The package, unless it is installed, and the golden cases.
+sys.path.extend(str(Path(__file__).resolve().parents[1] / part) for part in ("", "tests"))
+
+import golden
 
 from backendmlp import MLP, InputError, load_sample, select
 from backendmlp.digests import digest
@@ -33,7 +38,9 @@ RUNS = {
 }
 IMAGES, TESTS = 2300, 500  # the last batch is short in both runs
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_COLUMNS = ("backend", "device", "BLAS", "th", "kernels", "numerics", "narrow", "wide", "equal")
+GOLDEN = [case for case in golden.CASES if case not in ("sample", "wide")]  # which RUNS are like
+_COLUMNS = ("backend", "device", "BLAS", "th", "kernels", "numerics", "narrow", "wide")
+_COLUMNS += (*(case[:12] for case in GOLDEN), "equal")
 NO_SIMD = "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
 
 
@@ -113,7 +120,7 @@ def run(setting: Setting, folder: Path) -> None:
 
 
 def work(request: dict[str, Any]) -> dict[str, Any]:
-    """In the process of a row: train both runs; digests, and where it ran."""
+    """In the process of a row: train all there is; digests, and where it ran."""
     data, found, weights = load_sample(), {}, {}
     for name, shape in RUNS.items():
         mlp = MLP(
@@ -132,6 +139,13 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
         weights.update({f"{name}/{k}": v for k, v in mlp.parameters.items()})
     np.savez(request["weights"], **weights)
     backend = request["backend"]
+    for case in GOLDEN:
+        run = golden.run(case, backend, request["device"], request["numerics"], request["dtype"])
+        found[case] = {
+            "weights": run["weights_sha256"][-1],
+            "predictions": run["predictions_sha256"][-1],
+            "losses": run["train_loss"],
+        }
     steps = "compiled" if backend == "numpy" and compiled.available() else ""
     return {"digests": found, "device": mlp.backend.label, "steps": steps, **_blas(backend)}
 
@@ -154,14 +168,14 @@ def _blas(backend: str) -> dict[str, Any]:
 
 
 def difference(one: str, other: str) -> float:
-    """The largest difference between any two weights of two rows."""
+    """The largest difference between any two weights of two rows, narrow or wide."""
     with np.load(one) as a, np.load(other) as b:
         return max(float(np.abs(a[k].astype(np.float64) - b[k]).max()) for k in a.files)
 
 
 def table(rows: list[Setting]) -> list[str]:
     """The rows in words; each is compared with the first of its numerics and dtype."""
-    form = "{:<16} {:<34} {:<8} {:>2} {:<18} {:<15} {:<12} {:<12} {}"
+    form = "{:<16} {:<34} {:<8} {:>2} {:<18} {:<15} " + "{:<12} " * (2 + len(GOLDEN)) + "{}"
     lines = [form.format(*_COLUMNS)]
     first: dict[tuple[str, str], Setting] = {}
     for row in rows:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import sys
 from collections import Counter
@@ -18,18 +17,24 @@ import pytest
 
 from backendmlp.arithmetic.bitwise import Bitwise
 from backendmlp.arithmetic.constants import GRID
-from backendmlp.network.model import settle
+from backendmlp.config import OPTIMIZERS
+from backendmlp.network.activations import ACTIVATIONS
+from backendmlp.network.losses import LOSSES
+from backendmlp.network.model import Parameters, settle
+from backendmlp.network.schedules import SCHEDULES
 from backendmlp.steps.definition import Step
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
+
+import fuzz_bits
+from fuzzing import comparing, going, making
+from fuzzing.comparing import disagreements
+from fuzzing.drawing import draw
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = ROOT / "tests" / "corpus" / "bits.json"
 CASES = {case["name"]: case for case in json.loads(CORPUS.read_text())}
 DRAWN = 60
-
-specification = importlib.util.spec_from_file_location("fuzz_bits", ROOT / "scripts/fuzz_bits.py")
-fuzz = importlib.util.module_from_spec(specification)
-sys.modules["fuzz_bits"] = fuzz  # where its dataclasses look themselves up
-specification.loader.exec_module(fuzz)
 
 
 def on(case, *names: str):
@@ -39,41 +44,52 @@ def on(case, *names: str):
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_kept_case(name):
-    assert fuzz.disagreements(CASES[name]) == []
+    assert disagreements(CASES[name]) == []
 
 
 @pytest.mark.parametrize("first", range(0, DRAWN, 10))
 def test_drawn_cases(first):
     for seed in range(first, first + 10):
-        case = fuzz.draw(seed)
-        assert fuzz.disagreements(on(case, "definition", "compiled")) == [], json.dumps(case)
+        case = draw(seed)
+        assert disagreements(on(case, "definition", "compiled")) == [], json.dumps(case)
 
 
 def test_drawn_cases_on_other_libraries():
     for seed in range(DRAWN, DRAWN + 15):
-        case = on(fuzz.draw(seed), "definition", "compiled", "torch", "strict")  # JAX is slow
-        assert fuzz.disagreements(case) == [], json.dumps(case)
+        case = on(draw(seed), "definition", "compiled", "torch", "strict")  # JAX is slow
+        assert disagreements(case) == [], json.dumps(case)
 
 
 def test_a_case_is_the_same_from_its_number_and_from_json():
     for seed in range(50):
-        case = fuzz.draw(seed)
-        assert json.loads(json.dumps(case)) == case == fuzz.draw(seed)
+        case = draw(seed)
+        assert json.loads(json.dumps(case)) == case == draw(seed)
 
 
 def test_every_choice_is_drawn():
-    cases = [fuzz.draw(seed) for seed in range(2000)]
+    cases = [draw(seed) for seed in range(2000)]
     for key, choices in {
-        "fill": {*fuzz.PIXELS, *fuzz.FEATURES},
-        "labels": set(fuzz.LABELS),
-        "order": set(fuzz.ORDERS),
-        "layout": set(fuzz.LAYOUTS),
+        "fill": {*making.PIXELS, *making.FEATURES},
+        "labels": set(making.LABELS),
+        "targets": set(making.TARGETS),
+        "weights": set(making.WEIGHTS),
+        "order": set(making.ORDERS),
+        "layout": set(making.LAYOUTS),
         "threads": {1, 2, 3, 5, 8},
     }.items():
         assert {case[key] for case in cases} == choices
-    assert {case["start"]["kind"] for case in cases} == set(fuzz.STARTS)
+    for name, known in {
+        "activation": ACTIVATIONS,
+        "loss": LOSSES,
+        "optimizer": OPTIMIZERS,
+        "schedule": SCHEDULES,
+    }.items():
+        drawn = {going.config_of(case).as_dict()[name] for case in cases}
+        assert drawn == set(known), name
+    assert {len(case["shape"]) for case in cases} == {2, 3, 4, 5, 6}
+    assert {case["start"]["kind"] for case in cases} == set(making.STARTS)
     assert {name for c in cases for path in c["paths"] for name, _ in path} == set(
-        fuzz.IMPLEMENTATIONS
+        going.IMPLEMENTATIONS
     )
     assert min(case["lr"] for case in cases) < 1e-290
     assert max(case["lr"] for case in cases) > 1e290
@@ -84,46 +100,50 @@ def test_every_choice_is_drawn():
 
 
 class OneUnitOff(Step):
-    """Where more than one image makes a batch, W2 changes by a unit of the grid too much."""
+    """Where more than one row makes a batch, a weight changes by a unit of the grid too much."""
 
-    def advance(self, images, labels, order, size):
-        found = super().advance(images, labels, order, size)
+    def advance(self, rows, order, size, coefficients):
+        found = super().advance(rows, order, size, coefficients)
         if len(order) > 1:
-            W2 = self._parameters.W2.copy()
-            W2[0, 0] += GRID
-            self._parameters = dataclasses.replace(self._parameters, W2=W2)
+            arrays = self.learned.parameters.as_dict()
+            last = f"W{len(arrays) // 2}"
+            arrays[last] = arrays[last].copy()
+            arrays[last][0, 0] += GRID
+            p = Parameters.of(arrays, self.learned.parameters.unit)
+            self._learned = dataclasses.replace(self.learned, parameters=p)
         return found
 
 
-def planted(case, backend, *given):
-    return OneUnitOff(*given[:3])
+def planted(case, backend, recipe, learned, rows):
+    return OneUnitOff(recipe, learned)
 
 
 FAULTY = {
-    "definition": fuzz.IMPLEMENTATIONS["definition"],
-    "compiled": fuzz.Implementation("numpy", planted),
+    "definition": going.IMPLEMENTATIONS["definition"],
+    "compiled": going.Implementation("numpy", planted),
 }
 
 
 def test_a_planted_fault_is_found_made_smaller_and_replayed(tmp_path, capsys):
-    search = fuzz.Search(tmp_path, FAULTY, Counter())
-    assert fuzz.run(search, map(fuzz.draw, [0])) == 1
+    search = fuzz_bits.Search(tmp_path, FAULTY, Counter())
+    assert fuzz_bits.run(search, map(draw, [0])) == 1
     said = capsys.readouterr().out
     file = tmp_path / "disagreement-1.json"
-    assert "W2" in said
+    assert "W" in said
     assert f"--replay {file}" in said
     (case,) = json.loads(file.read_text())
-    assert case["shape"] == [1, 1, 2]
+    assert case["shape"] == [1, 2]  # no hidden layer at all
+    assert case["choices"] == {}
     assert case["count"] == 2
-    assert fuzz.disagreements(case, FAULTY) != []
-    assert fuzz.disagreements(case) == []
-    with mock.patch.object(fuzz, "IMPLEMENTATIONS", FAULTY):
+    assert disagreements(case, FAULTY) != []
+    assert disagreements(case) == []
+    with mock.patch.object(fuzz_bits, "IMPLEMENTATIONS", FAULTY):
         arguments = ["--replay", str(file), "--found", str(tmp_path / "again")]
-        assert fuzz.main(arguments) == 1
+        assert fuzz_bits.main(arguments) == 1
 
 
 def test_cases_that_agree_end_well(tmp_path, capsys):
-    assert fuzz.main(["--cases", "2", "--only", "compiled", "--found", str(tmp_path)]) == 0
+    assert fuzz_bits.main(["--cases", "2", "--only", "compiled", "--found", str(tmp_path)]) == 0
     assert "2 cases" in capsys.readouterr().out
 
 
@@ -131,31 +151,32 @@ def test_what_is_settled_again_when_resumed_is_found():
     """The fault of a training resumed with a weight beyond 2**22."""
     case = on(CASES["resumed with weights beyond 2**22, grown"], "definition")
     case["paths"] = [[["definition", 20], ["definition", None]]]
-    assert fuzz.disagreements(case) == []
-    on_device = fuzz.Steered._on_device
+    assert disagreements(case) == []
+    on_device = going.Steered._on_device
 
-    def settled(self, parameters):
-        p = on_device(self, parameters)
-        return settle(Bitwise(), p.as_dict(), p.unit)
+    def settled(self, arrays):
+        learned = on_device(self, arrays)
+        p = learned.parameters
+        return dataclasses.replace(learned, parameters=settle(Bitwise(), p.as_dict(), p.unit))
 
-    with mock.patch.object(fuzz.Steered, "_on_device", settled):
-        assert fuzz.disagreements(case) != []
+    with mock.patch.object(going.Steered, "_on_device", settled):
+        assert disagreements(case) != []
 
 
 def test_weights_of_before_the_epoch_that_are_lost_are_found():
     """The fault of a training that diverges after it was resumed within an epoch."""
     case = on(CASES["divergence after a resume within the epoch"], "definition")
     case["paths"] = [[["definition", 2], ["definition", None]]]
-    assert fuzz.disagreements(case) == []
-    state = fuzz.Steered.state
+    assert disagreements(case) == []
+    state = going.Steered.state
     without = lambda self: dataclasses.replace(state(self), before=None)  # noqa: E731
-    with mock.patch.object(fuzz.Steered, "state", without):
-        (found,) = fuzz.disagreements(case)
+    with mock.patch.object(going.Steered, "state", without):
+        (found,) = disagreements(case)
     assert "divergence" in found.what
 
 
 def test_only_flushed_subnormals_are_told_apart():
     one, two = np.array([1.0, 1e-310]), np.array([1.0, 0.0])
-    assert fuzz._only_flushed(one, two)
-    assert not fuzz._only_flushed(two, one)
-    assert not fuzz._only_flushed(one, np.array([1.0 + 2**-52, 0.0]))
+    assert comparing.only_flushed(one, two)
+    assert not comparing.only_flushed(two, one)
+    assert not comparing.only_flushed(one, np.array([1.0 + 2**-52, 0.0]))

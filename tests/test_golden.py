@@ -1,7 +1,7 @@
-"""One digest, written down, that every backend, thread count and CPU kernel must reproduce.
+"""Digests, written down, that every backend, thread count and CPU kernel must reproduce.
 
-Two machines that never meet prove their parity by the same constant.  It stands in golden.json;
-golden.py says how to renew it after a change that is meant to change bits.
+Two machines that never meet prove their parity by the same constants.  They stand in golden.json;
+golden.py says how to renew one after a change that is meant to change bits.
 """
 
 from __future__ import annotations
@@ -64,14 +64,59 @@ def test_every_backend(backend, case):
     assert golden.run(case, backend.name, device) == GOLDEN[case]
 
 
+# Published: whoever has these bits has them for good.
+PUBLISHED = {
+    "sample": "1d24c05548ddcccd",
+    "wide": "6c605a1abb70bc4c",
+}
+
+
+def test_what_was_published_stays():
+    for case, beginning in PUBLISHED.items():
+        assert GOLDEN[case]["weights_sha256"][-1].startswith(beginning)
+
+
 def test_the_cases_are_what_they_are_said_to_be():
+    assert list(GOLDEN) == list(golden.CASES)
     for case in golden.CASES.values():
-        assert case["images"] % case["batch_size"] not in (0, case["batch_size"])
-    assert golden.CASES["sample"]["epochs"] >= 2
-    assert golden.CASES["wide"]["hidden"] == 1024
-    assert golden.CASES["wide"]["batch_size"] == 1000
+        size = case.settings["batch_size"]
+        assert case.images % size not in (0, size)
+    for case in set(golden.CASES) - {"wide"}:
+        assert golden.CASES[case].settings["epochs"] >= 2
+    assert golden.CASES["wide"].settings["hidden"] == 1024
+    assert golden.CASES["wide"].settings["batch_size"] == 1000
     for case in GOLDEN.values():
         assert len(set(case["weights_sha256"])) == len(case["weights_sha256"])
+        losses = [float.fromhex(loss) for loss in case["train_loss"]]
+        assert losses == sorted(losses, reverse=True)
+
+
+def test_what_is_learned_is_made_by_operations_that_have_one_result():
+    """Standardised to within rounding; the middle of the brightness is where it is."""
+    (x, y), (_, shown) = golden.given("regression")
+    assert x.shape == (600, 49)
+    assert y.shape == (600, 2)
+    assert shown.shape == (golden.TEST_IMAGES, 2)
+    np.testing.assert_allclose(x.mean(axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(x.std(axis=0), 1.0, rtol=1e-12)
+    dot = np.zeros((1, 28, 28), np.uint8)
+    dot[0, 3, 20] = 9
+    assert golden.middles(dot).tolist() == [[3 - 13.5, 20 - 13.5]]
+    (x, y), _ = golden.given("features")
+    assert x.shape == (500, 196)
+    assert x.dtype == np.float64
+    assert golden.blocks(dot, 2)[0].tolist().index(9) == 14 + 10
+
+
+def test_a_file_with_other_bits_is_not_written_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(golden, "FILE", tmp_path / "golden.json")
+    golden.FILE.write_text(json.dumps({"sample": 1, "wide": 2}))
+    with pytest.raises(SystemExit, match="not written: sample came out with other bits"):
+        golden.save({"sample": 0, "wide": 2, "new": 3}, [])
+    assert json.loads(golden.FILE.read_text()) == {"sample": 1, "wide": 2}
+    golden.save({"sample": 1, "wide": 2, "new": 3}, [])
+    golden.save({"sample": 1, "wide": 9, "new": 3}, ["wide"])
+    assert json.loads(golden.FILE.read_text()) == {"sample": 1, "wide": 9, "new": 3}
 
 
 @pytest.fixture(params=["definition", "compiled-steps"])

@@ -9,7 +9,7 @@ import pytest
 
 from backendmlp import random
 from backendmlp.digests import digest
-from backendmlp.network import model
+from backendmlp.network.initial import initial
 
 # Written down once; a new value would break every run.json there is.
 RAW = [0xC680987733A7E255, 0xDC57FB13EFC4666B, 0xA3CDB4BDD87F0E63]
@@ -42,7 +42,7 @@ def test_the_permutation():
 
 
 def test_the_initial_parameters():
-    assert digest(model.he_normal(784, 100, 10, seed=100)) == HE_DIGEST
+    assert digest(initial((784, 100, 10), "relu", 100)) == HE_DIGEST
 
 
 def test_normal_variates_are_normal():
@@ -102,9 +102,28 @@ def test_streams_differ_by_seed_purpose_and_epoch():
 
 
 def test_he_normal_scales_by_the_fan_in():
-    start = model.he_normal(784, 100, 10, seed=3)
+    start = initial((784, 100, 10), "relu", 3)
     assert start["W1"].std() == pytest.approx(math.sqrt(2 / 784), rel=0.02)
     assert start["W2"].std() == pytest.approx(math.sqrt(2 / 100), rel=0.1)
     assert not start["b1"].any()
     assert not start["b2"].any()
     assert start["W1"].ravel()[0] != start["W2"].ravel()[0]
+
+
+def test_other_activations_scale_by_both_fans():
+    start = initial((784, 100, 10), "tanh", 3)
+    assert start["W1"].std() == pytest.approx(math.sqrt(2 / (784 + 100)), rel=0.02)
+    assert start["W2"].std() == pytest.approx(math.sqrt(2 / (100 + 10)), rel=0.1)
+
+
+def test_each_layer_has_a_stream_of_its_own():
+    """So its variates do not depend on the sizes of others, and no stream is drawn from twice."""
+    deep = initial((5, 6, 7, 8, 9), "relu", 3)
+    assert [deep[f"W{i}"].shape for i in range(1, 5)] == [(5, 6), (6, 7), (7, 8), (8, 9)]
+    wider = initial((50, 6, 7, 8, 9), "relu", 3)
+    for name in ("W2", "W3", "W4"):
+        np.testing.assert_array_equal(deep[name], wider[name])
+    firsts = [deep[f"W{i}"].ravel()[:5] / deep[f"W{i}"].std() for i in range(1, 5)]
+    firsts += [random.normals(random.stream(3, other), 5) for other in (3, 4)]  # shuffles, splits
+    for i, one in enumerate(firsts):
+        assert all(not np.allclose(one, other, rtol=1e-2) for other in firsts[:i])

@@ -32,14 +32,7 @@ def anew(config: Config, given: Given, parameters: Mapping[str, Array] | None = 
             "mlp.parameters has them"
         )
     require_shapes(parameters, sizes, "the initial parameters have")
-    for name, value in parameters.items():
-        found = to_numpy(value)
-        if found.dtype.kind not in "biuf":
-            raise InputError(f"the initial parameter {name!r} has dtype {found.dtype}; give floats")
-        if not (np.abs(found) < _LARGEST).all():
-            raise InputError(
-                "the initial parameters hold NaN, infinity or numbers beyond 2**450; give smaller"
-            )
+    require_sane(parameters)
     return Start(dict(parameters))
 
 
@@ -54,6 +47,32 @@ def require_shapes(arrays: Mapping[str, Array], sizes: tuple[int, ...], whose: s
     found = {name: tuple(getattr(value, "shape", ())) for name, value in arrays.items()}
     if found != wanted:
         raise InputError(f"{whose} the shapes {found}; give {wanted}")
+
+
+def require_sane(parameters: Mapping[str, Array]) -> None:
+    """Refuse parameters that are no numbers, or larger than bitwise numerics goes."""
+    for name, value in parameters.items():
+        found = to_numpy(value)
+        if found.dtype.kind not in "biuf":
+            raise InputError(f"the initial parameter {name!r} has dtype {found.dtype}; give floats")
+        if not (np.abs(found) < _LARGEST).all():
+            raise InputError(
+                "the initial parameters hold NaN, infinity or numbers beyond 2**450; give smaller"
+            )
+
+
+def chained(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """The sizes of the network that ``arrays`` are of: features, hidden units, outputs."""
+    layers = len(arrays) // 2
+    weights = [arrays.get(f"W{layer}") for layer in range(1, layers + 1)]
+    if not weights or any(W is None or W.ndim != 2 or 0 in W.shape for W in weights):
+        raise InputError(
+            f"the parameters are {sorted(arrays)}; give matrices 'W1', 'W2' ... and biases 'b1', "
+            "'b2' ..., a pair for each layer"
+        )
+    sizes = weights[0].shape[0], *(W.shape[1] for W in weights)  # type: ignore[union-attr]
+    require_shapes(arrays, sizes, "the parameters have")
+    return sizes
 
 
 def require_open(config: Config) -> None:

@@ -11,7 +11,7 @@ from backendmlp.training.trainer import Trainer
 
 Array = Any
 
-_TIMES_GUESSING = 10  # a loss so many times that of guessing is far from anything learned
+_TIMES_GUESSING = 10  # a loss so many times that of guessing is far from anything learned, if it did not begin there
 _ASKED = 1000  # rows in one question
 
 
@@ -43,8 +43,8 @@ class Watch:
         return f"lower the learning rate (now {self.trainer.config.lr:g})"
 
     def _far_off(self, loss: float) -> str | None:
-        far = _TIMES_GUESSING * self.guessing
-        if not loss > far > 0.0:
+        far = _TIMES_GUESSING * max(self.guessing, self.trainer.first_loss or 0.0)
+        if not self.guessing or not loss > far:
             self._last = None
             return None
         now, before = self._loss_now(), self._last

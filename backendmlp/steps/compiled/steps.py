@@ -13,6 +13,7 @@ from backendmlp.network.evaluation import Scores
 from backendmlp.network.losses import Parts
 from backendmlp.network.optimizers import Coefficients
 from backendmlp.network.recipe import Learned, Recipe
+from backendmlp.steps.blas import openblas
 from backendmlp.steps.compiled import library
 from backendmlp.steps.compiled.held import Held
 from backendmlp.steps.compiled.library import address
@@ -43,8 +44,10 @@ class CompiledStep:
         rows: Rows,
         division: tuple[int, int] | None = None,
     ) -> None:
-        self.recipe, self._division = recipe, division
         sizes = learned.parameters.sizes
+        if division and len(sizes) == 2:  # no units to divide
+            division = 1, division[0] * division[1]
+        self.recipe, self._division = recipe, division
         # One hidden layer counts, that with the most products.
         _, units = max(((a * b, b) for a, b in zip(sizes[:-2], sizes[1:-1])), default=(0, 1))
         self._products = sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
@@ -150,8 +153,9 @@ class CompiledStep:
         """Among how many threads the units of layers are divided, the largest of which has some."""
         if self._division:
             return self._division[0]
-        blas = library_threads()
-        return min(blas, max(1, units // _FEWEST_UNITS))
+        blas = openblas()
+        assert blas is not None
+        return min(blas.threads, max(1, units // _FEWEST_UNITS))
 
     def _fellows(self, batch: int) -> int:
         """Among how many threads of a group the rows of a batch are divided."""
@@ -233,14 +237,6 @@ class CompiledBitwiseStep(CompiledStep):
         if self._definition is not None:
             self._held.load(self._definition.learned)
             self._definition = None
-
-
-def library_threads() -> int:
-    from backendmlp.steps.blas import openblas
-
-    blas = openblas()
-    assert blas is not None
-    return blas.threads
 
 
 def _arrays(rows: Rows) -> tuple[Array, Array, Array | None]:

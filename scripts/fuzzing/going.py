@@ -1,0 +1,261 @@
+"""How a path is gone: where a training takes place, what makes its steps, and all that comes of it.
+
+A path is a list of [implementation, advances]: after so many calls of ``advance`` the training is
+killed, and goes on from its state on the next one.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from backendmlp import backend as backends
+from backendmlp import features
+from backendmlp.arithmetic import demands
+from backendmlp.arithmetic.bitwise import Bitwise
+from backendmlp.backend import Backend, to_numpy
+from backendmlp.config import Config
+from backendmlp.errors import InputError
+from backendmlp.network import evaluation
+from backendmlp.network.losses import classes
+from backendmlp.network.recipe import Learned, Recipe
+from backendmlp.steps import choose, compiled
+from backendmlp.steps.definition import Step
+from backendmlp.steps.scoring import Scorer
+from backendmlp.steps.stepper import Rows, Stepper
+from backendmlp.training.records import EpochRecord
+from backendmlp.training.trainer import DivergenceError, Start, State, Trainer
+from fuzzing.making import LAYOUTS, ORDERS, Case, Problem, problem, rng_of
+
+Make = Callable[..., Stepper]
+Entry = tuple[str, Any]  # what a number is called, and its bits or text
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """Where a training takes place, and what makes its steps; ``flushes`` subnormals to zero."""
+
+    backend: str
+    make: Make
+    device: str | None = None
+    flushes: bool = False
+
+
+def defined(case: Case, backend: Backend, recipe: Recipe, learned: Learned, rows: Rows) -> Stepper:
+    return Step(recipe, learned)
+
+
+def chosen(case: Case, backend: Backend, recipe: Recipe, learned: Learned, rows: Rows) -> Stepper:
+    """What a user gets; or divided among more threads than a user gets for so small a network."""
+    if case["division"] and backend.in_memory and compiled.stepper(recipe, learned, rows):
+        return compiled._make(recipe, learned, rows, tuple(case["division"]))
+    return choose.stepper(backend, recipe, learned, rows)
+
+
+IMPLEMENTATIONS = {
+    "definition": Implementation("numpy", defined),
+    "compiled": Implementation("numpy", chosen),
+    "torch": Implementation("torch", chosen),
+    "strict": Implementation("array-api-strict", chosen),
+    "jax": Implementation("jax", chosen, flushes=True),
+    "cupy": Implementation("cupy", chosen),
+    "torch-cuda": Implementation("torch", chosen, device="cuda"),
+}
+DEFINITION = [["definition", None]]
+
+
+def possible(path: list[list[Any]], implementations: Mapping[str, Implementation]) -> bool:
+    """Whether each implementation on the path is wanted and can run here."""
+    return all(
+        name in implementations and _opened(implementations[name]) is not None for name, _ in path
+    )
+
+
+def _opened(one: Implementation) -> Backend | None:
+    if one.make is chosen and one.backend == "numpy" and not compiled.available():
+        return None
+    return _open(one.backend, one.device)
+
+
+@cache
+def _open(name: str, device: str | None) -> Backend | None:
+    """The backend; None where it is not here, or cannot do exact arithmetic and says so."""
+    try:
+        backend = backends.select(name, device)
+        with backend.scope():
+            demands.require(backend, Bitwise())
+    except InputError as error:
+        print(f"left out: {error}", file=sys.stderr)
+        return None
+    return backend
+
+
+class Steered(Trainer):
+    """A trainer whose steps are those of one implementation."""
+
+    def __init__(self, case: Case, make: Make, *given: Any) -> None:
+        self._case, self._make = case, make
+        super().__init__(*given)
+
+    def _new_stepper(self, learned: Learned) -> Stepper:
+        return self._make(self._case, self.backend, self.recipe, learned, self.rows)
+
+
+class Place:
+    """A case as it lies on one implementation's device."""
+
+    def __init__(self, case: Case, one: Implementation, given: Problem) -> None:
+        backend = _opened(one)
+        assert backend is not None
+        self.case, self.one, self.backend = case, one, backend
+        config = config_of(case)
+        self.settled: list[Entry] = []
+        x, later, unit = self._inputs(given)
+        kind = config.dtype if config.regression else "int64"
+        y, later_y = (backend.asarray(t, kind) for t in (given.targets, given.scored_targets))
+        weights = None if given.weights is None else backend.asarray(given.weights, config.dtype)
+        self.scored = later, later_y
+        self.trainer = Steered(
+            case,
+            one.make,
+            backend,
+            config,
+            Start(given.start),
+            Rows(x, y, weights),
+            self._order,
+            unit,
+        )
+        if not case["start"]["settled"]:
+            self.trainer.restore(State(0, 0, given.start, {}))
+
+    def _inputs(self, given: Problem) -> tuple[Any, Any, Any]:
+        """Inputs as they lie in memory, those to be scored, and the unit of features."""
+        layout, at = LAYOUTS[self.case["layout"]], self.backend
+        if given.raw.dtype == np.uint8:
+            return at.asarray(layout(given.raw)), at.asarray(layout(given.scored)), None
+        raw = at.asarray(given.raw)
+        unit = features.feature_unit(raw)
+        whole = [features.settled(x, unit) for x in (raw, at.asarray(given.scored))]
+        self.settled = [("unit", bits(unit)), *(("settled features", bits(x)) for x in whole)]
+        x, later = (at.asarray(layout(to_numpy(x))) for x in whole)
+        return x, later, unit
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return ORDERS[self.case["order"]](rng_of(self.case, 3 + epoch), self.case["count"])
+
+    def loaded(self) -> Scorer:
+        """A network with these weights, as it comes from a file."""
+        trainer = self.trainer
+        return Scorer(self.backend, trainer.recipe, trainer.weights(), trainer._unit)
+
+
+def config_of(case: Case) -> Config:
+    choices = case.get("choices", {})
+    hidden = tuple(case["shape"][1:-1])
+    return Config(hidden, case["epochs"], case["batch"], case["lr"], **choices)
+
+
+def went(
+    case: Case, path: list[list[Any]], implementations: Mapping[str, Implementation]
+) -> list[Entry]:
+    """All that comes of the training on this path, in order, with its name."""
+    given = problem(case)
+    places: dict[str, Place] = {}
+    found: list[Entry] = []
+    records: list[EpochRecord] = []
+    state = None
+    with _threads(case["threads"]), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        for name, advances in path:
+            one = implementations[name]
+            with _opened(one).scope():  # type: ignore[union-attr]
+                if name not in places:
+                    places[name] = Place(case, one, given)
+                place = places[name]
+                if state is None:
+                    found += place.settled
+                else:
+                    place.trainer.restore(state)
+                    place.trainer.replay(records)
+                if _go(place, advances, found, records):
+                    break
+                state = place.trainer.state()
+                _go(place, 1, [], [])  # what comes after a state was taken is lost
+    return found
+
+
+def _threads(threads: int) -> Any:
+    return _controller(_open.cache_info().currsize).limit(limits=threads)
+
+
+@cache
+def _controller(opened: int) -> ThreadpoolController:
+    """What limits the threads of all that is loaded after so many libraries were opened."""
+    return ThreadpoolController()
+
+
+def _go(place: Place, advances: int | None, found: list[Entry], records: list[EpochRecord]) -> bool:
+    """Advance so often, or to the end; whether the training is over."""
+    trainer = place.trainer
+    while advances is None or advances > 0:
+        if trainer.through:
+            return True
+        through = trainer.advance(place.case["batches"])
+        advances = advances if advances is None else advances - 1
+        if through and not _finish(place, found, records):
+            return True
+    return False
+
+
+def _finish(place: Place, found: list[Entry], records: list[EpochRecord]) -> bool:
+    """End an epoch; False where the training diverged in it."""
+    trainer = place.trainer
+    at = f"epoch {trainer.epoch + 1}: "
+    state = trainer.state()
+    found += [(at + name, bits(value)) for name, value in state.parts.items()]
+    found += [(at + name, bits(value)) for name, value in state.learned.items()]
+    try:
+        loss = trainer.finish_epoch()
+    except DivergenceError as error:
+        found.append((at + "divergence", str(error)))
+        found += [(at + "kept " + name, bits(v)) for name, v in trainer.fetched().items()]
+        return False
+    found.append((at + "loss", bits(np.array([loss]))))
+    records.append(EpochRecord(trainer.epoch, loss, None, None, 0.0, "", {}, None))
+    trainer.follow(records[-1])
+    found += _scores(trainer, at + "scored ", trainer.score(*place.scored), place)
+    if trainer.through:
+        loaded = place.loaded().score if place.one.make is not defined else trainer.score
+        found += _scores(trainer, at + "loaded, scored ", loaded(*place.scored), place)
+    return True
+
+
+def _scores(trainer: Trainer, what: str, scores: Any, place: Place) -> list[Entry]:
+    recipe = trainer.recipe
+    result = evaluation.evaluate(recipe.arithmetic, recipe.loss, scores, place.scored[1])
+    parts = zip(recipe.loss.parts, scores.parts, strict=True)
+    found = [(what + name, bits(value)) for name, value in parts]
+    found += [(what + "outputs", bits(scores.outputs))]
+    if not trainer.config.regression:
+        found.append((what + "classes", bits(classes(scores.outputs))))
+    return [
+        *found,
+        (what + "loss", bits(np.array([result.loss]))),
+        (what + "score", bits(np.array([result.score]))),
+    ]
+
+
+def bits(x: Any) -> np.ndarray:
+    """An array of one's own, in which every NaN is the same."""
+    x = np.array(to_numpy(x))
+    if x.dtype == np.float64:
+        x[np.isnan(x)] = math.nan
+    return x
