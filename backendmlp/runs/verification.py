@@ -39,7 +39,7 @@ class Verdict:
     """How many epochs agreed, of how many, and what differs in the first that does not.
 
     ``model`` says how the model file in the run's folder stands to the receipt, where it was held
-    against it; one that differs is the ``difference``.
+    against it; one that differs is the ``difference``.  A verdict is true where all agree.
     """
 
     agreed: int
@@ -51,6 +51,9 @@ class Verdict:
     @property
     def verified(self) -> bool:
         return self.difference is None
+
+    def __bool__(self) -> bool:
+        return self.verified
 
     def __str__(self) -> str:
         of = f"{self.agreed} of {self.total} epochs"
