@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from backendmlp.data import Dataset
 from backendmlp.errors import InputError
-from backendmlp.files import StrPath, writable_folder, write_atomically
+from backendmlp.files import StrPath, shown, writable_folder, write_atomically
 from backendmlp.findings import (
     picture_shape,
     read_network,
@@ -25,6 +27,7 @@ from backendmlp.findings import (
 )
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.record import Record
+from backendmlp.runs.stored import receipt_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,9 +102,13 @@ def draw(
     ``images`` are the test images of ``dataset`` where they lie on a device, which does the work.
     """
     require_matplotlib()
-    records = {os.path.realpath(run): read_record(run) for run in runs}
-    if not runs or len(records) < len(runs):
-        raise InputError("name the folder of a run, or of several, each once")
+    places = [os.path.realpath(receipt_of(run)) for run in runs]
+    if not runs:
+        raise InputError("name the folder of a run, or of several")
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise InputError(f"run {shown(runs[number])} is named twice; name each once")
+    records = {place: read_record(run) for place, run in zip(places, runs, strict=True)}
     groups = _groups(list(records.values()))
     if len(runs) > 1 and dataset is not None:
         raise InputError("several runs are drawn from their receipts alone; give no data")
@@ -144,8 +151,7 @@ def _draw_network(
         except InputError as error:
             return weights, (
                 f"{'curves and hidden units' if weights else 'the curves'} alone are drawn, since "
-                f"the run's test data are not at hand: {error} (here by --data or --dataset, in "
-                "Python by dataset=)"
+                f"the run's test data are not at hand: {error}; name them with dataset="
             )
     if mlp.config.regression:
         true, predicted = try_regression(mlp, dataset, images)
@@ -238,10 +244,30 @@ def require_matplotlib() -> None:
 
 
 @contextmanager
+def _any_backend() -> Iterator[None]:
+    """Import matplotlib in here, whatever backend the environment names.
+
+    One that is missing, as a notebook's own is in another environment, would forbid the import.
+    Figures are drawn without any; the caller's own work finds the named one if it is there.
+    """
+    name = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        if name is not None:
+            os.environ["MPLBACKEND"] = name
+            with contextlib.suppress(ImportError, ValueError):
+                import matplotlib
+
+                matplotlib.rcParams["backend"] = name
+
+
+@contextmanager
 def _style() -> Iterator[None]:
     """Our style, for the process while we draw; it makes us deaf to the user's own settings."""
     try:
-        from matplotlib import style
+        with _any_backend():
+            from matplotlib import style
     except ImportError as error:
         raise InputError(
             f"plots need matplotlib, which cannot be imported ({error}); "

@@ -10,7 +10,10 @@ import pytest
 from commandline import DIGEST, call, one_thread, receipt, train, write_data
 
 from backendmlp import Config, InputError, train_run, verify
-from backendmlp.data import load_folder
+from backendmlp.data import load_folder, load_named
+from backendmlp.data.catalogue import CATALOGUE, Entry
+from backendmlp.data.dataset import FILES
+from backendmlp.data.download import RemoteFile
 from backendmlp.runs.modelfile import load_model, save_model
 
 
@@ -171,3 +174,35 @@ class TestCheckpoints:
 
 def test_a_network_kept_of_an_epoch_says_of_which(run: Path):
     assert "after epoch    1 of 2" in call("info", run / "epochs" / "0001.safetensors").out
+
+
+class TestData:
+    def test_a_named_set_is_found_where_it_was(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        found = load_folder(data)
+        files = tuple(map(RemoteFile, FILES, (0,) * 4, found.file_sha256))
+        names = tuple("abcdefghij")
+        monkeypatch.setitem(CATALOGUE, "letters", Entry(files, (), names))
+        monkeypatch.setenv("BACKENDMLP_DATA", str(data))
+        options = "--dataset", "letters", "--epochs", 1, "--out", tmp_path / "run"
+        assert train(*options).code == 0
+        with one_thread():
+            train_run(tmp_path / "python", load_named("letters"), Config(epochs=1))
+        monkeypatch.delenv("BACKENDMLP_DATA")
+        monkeypatch.setenv("BACKENDMLP_MIRROR", "http://localhost:1/")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        for folder in (tmp_path / "run", tmp_path / "python"):
+            assert receipt(folder)["data"]["found"] == str(data)
+            assert call("evaluate", folder).code == 0
+            assert call("verify", folder).code == 0
+            assert load_model(folder / "model.safetensors")[1]["class_names"] == list(names)
+        assert train("--resume", tmp_path / "python", "--epochs", 2).code == 0
+        assert load_model(tmp_path / "python" / "model.safetensors")[1]["class_names"] == [*names]
+
+    def test_a_model_on_other_data_than_its_own(self, run: Path, tmp_path: Path):
+        other = write_data(tmp_path / "other", 900)
+        words = f"other data than it was trained on: data, sha256 {receipt(run)['data']['sha256']}"
+        assert words not in call("evaluate", run).out
+        assert words in call("evaluate", run, "--data", other).out
+        assert words in call("evaluate", run / "model.safetensors", "--data", other).out

@@ -129,12 +129,19 @@ class TestPlotCommand:
         assert "the curves alone are drawn" in result.err
         assert result.out == f"written to {run / 'curves.png'}\n"
 
+    def test_a_notebooks_backend_that_is_not_here(self, runs, tmp_path, monkeypatch):
+        monkeypatch.setenv("MPLBACKEND", "module://no_such_package.backend_inline")
+        with cl.start("plot", runs["a"], "--out", tmp_path) as process:
+            result = cl.end(process)
+        assert (result.code, result.err) == (0, "")
+        assert len(list(tmp_path.iterdir())) == 4
+
     def test_refusals_write_nothing(self, runs, data, tmp_path):
         other = cl.write_data(tmp_path / "other", 300, 90)
         (tmp_path / "empty").mkdir()
         cases = {
             "Missing argument": (),
-            "each once": (runs["a"], runs["a"]),
+            f"run {runs['a']} is named twice; name each once": (runs["a"], runs["b"], runs["a"]),
             "has no run.json": (tmp_path / "empty",),
             "no such file": (tmp_path / "absent",),
             "the run was made with": (runs["a"], "--data", other),

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info
 
 from backendmlp import backend as backends
 from backendmlp.commands.progress import Progress
-from backendmlp.commands.telling import described, score
+from backendmlp.commands.telling import described, plain, score
 from backendmlp.config import Config
 from backendmlp.data.origin import origin
 from backendmlp.digests import digest
@@ -85,7 +85,7 @@ def _describe_receipt(path: Path) -> None:
     record = records.read(path)
     last = record.ending
     print(f"receipt        {path}")
-    print(f"made on        {_plain(record.backend)}, {_plain(record.device)}")
+    print(f"made on        {plain(record.backend)}, {plain(record.device)}")
     print(f"epochs         {len(record.epochs)} of {record.config.epochs}")
     if last is not None:
         print(f"weights sha256 {last.weights_sha256}")
@@ -135,13 +135,9 @@ def _print_choices(config: Config, definition: int, data: Data | None) -> None:
     if data is None:
         print("data           unknown")
     else:
-        place = "" if data.origin.path is None else f", {_plain(data.origin.path)}"
-        print(f"data           {_plain(data.origin.name)}{place}, sha256 {data.sha256}")
-
-
-def _plain(text: str) -> str:
-    """What a file says, without what it could do to a terminal."""
-    return text if text.isprintable() else repr(text)
+        found = data.origin.path or data.origin.found
+        place = "" if found is None else f", {plain(found)}"
+        print(f"data           {plain(data.origin.name)}{place}, sha256 {data.sha256}")
 
 
 def info() -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from backendmlp.commands.spelling import as_options
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
 from backendmlp.plots import draw, require_matplotlib, save_figures
@@ -32,7 +33,7 @@ def plot(
         )
     figures, missing = draw(runs, origin(data, dataset).open() if given else None, titles)
     if missing is not None:
-        print(f"Warning: {missing}", file=sys.stderr, flush=True)
+        print(f"Warning: {as_options(missing)}", file=sys.stderr, flush=True)
     if out is None and len(runs) == 1:
         out = runs[0] if runs[0].is_dir() else runs[0].parent
     for path in save_figures(out or Path(), figures, form):

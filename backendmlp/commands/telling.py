@@ -66,6 +66,11 @@ def described(config: Config) -> str:
     )
 
 
+def plain(text: str) -> str:
+    """What a file says, without what it could do to a terminal."""
+    return text if text.isprintable() else repr(text)
+
+
 def _value(value: object) -> str:
     """A choice in words; no hidden layers at all are ``none``."""
     return "-".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

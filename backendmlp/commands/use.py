@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from backendmlp.commands import printing
-from backendmlp.commands.telling import loss, measure
+from backendmlp.commands.telling import loss, measure, plain
 from backendmlp.data import Dataset, load_inputs, read_pictures
 from backendmlp.data.npz import is_archive
 from backendmlp.data.origin import origin
@@ -44,7 +44,8 @@ def evaluate(
     """
     mlp = _load(path, backend, device)
     given = data is not None or dataset is not None
-    source = origin(data, dataset).open() if given else open_data(_trained_on(path))
+    known = _known_data(path)
+    source = origin(data, dataset).open() if given else open_data(_trained_on(path, known))
     regression = mlp.config.regression
     if not regression and source.classes > len(mlp.class_names):
         raise InputError(
@@ -55,6 +56,7 @@ def evaluate(
     outputs = _outputs(mlp, source.test_images)
     result: dict[str, Any] = {
         "data": {"name": source.name, "source": source.source, "sha256": source.sha256},
+        "trained_on": known and {"name": known.origin.name, "sha256": known.sha256},
         "images": len(source.test_labels),
         "test_loss": found.loss,
     }
@@ -114,17 +116,21 @@ def _read_inputs(
             yield x, [f"{shown(path)}[{row}]" for row in range(len(x))]
 
 
-def _trained_on(path: Path) -> Data:
+def _known_data(path: Path) -> Data | None:
     """The data of the run in the folder ``path``, or those that the model file ``path`` names."""
     if path.is_dir() and (path / RECORD).exists():
         return read(path / RECORD).data
     data = load_model(model_of(path))[1].get("data")
-    if data is None:
+    return None if data is None else parse_data(data)
+
+
+def _trained_on(path: Path, known: Data | None) -> Data:
+    if known is None:
         raise InputError(
             f"model file {str(path)!r} does not say which data it was trained on; name those to "
             "evaluate it on with --data or --dataset"
         )
-    return parse_data(data)
+    return known
 
 
 def _print_scores(result: dict[str, Any]) -> None:
@@ -136,6 +142,11 @@ def _print_scores(result: dict[str, Any]) -> None:
     for entry in result.get("classes", ()):
         print(f"  {entry['class']:<16} {entry['accuracy']:7.2%}  of {entry['images']:,}")
     print(f"data {result['data']['name']}, {result['data']['source']}")
+    known = result["trained_on"]
+    if known is not None and known["sha256"] != result["data"]["sha256"]:
+        print(
+            f"other data than it was trained on: {plain(known['name'])}, sha256 {known['sha256']}"
+        )
     print(f"predictions sha256 {result['predictions_sha256']}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -174,6 +175,23 @@ def load_named(
     )
     _tell(name, passed, cached)
     return _load_verified(name, entry, cached)
+
+
+def is_named(dataset: Dataset) -> bool:
+    """Whether ``dataset`` is the set of the catalogue that it is called like."""
+    entry = CATALOGUE.get(dataset.name)
+    return (
+        entry is not None
+        and dataset.class_names == entry.class_names
+        and dataset.file_sha256 == tuple(file.sha256 for file in entry.files)
+    )
+
+
+def load_found(name: str, folder: StrPath) -> Dataset | None:
+    """The set of the catalogue called ``name`` in ``folder``, None where it is there no more."""
+    with suppress(InputError):
+        return _load_verified(name, CATALOGUE[name], Path(folder))
+    return None
 
 
 def _named_folders(name: str) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from backendmlp.data.catalogue import CATALOGUE, SAMPLE, load_named, load_sample
+from backendmlp.data.catalogue import CATALOGUE, SAMPLE, load_found, load_named, load_sample
 from backendmlp.data.dataset import Dataset, load_folder
 from backendmlp.data.npz import load_file
 from backendmlp.errors import InputError
@@ -13,10 +13,19 @@ from backendmlp.errors import InputError
 
 @dataclass(frozen=True)
 class Origin:
-    """The embedded sample, a set of the catalogue by its ``name``, or what lies at ``path``."""
+    """The embedded sample, a set of the catalogue by its ``name``, or what lies at ``path``.
+
+    A set of the catalogue may say in which folder it was ``found``, where it is looked for first.
+    """
 
     name: str
     path: str | None = None
+    found: str | None = None
+
+    def as_dict(self) -> dict[str, str | None]:
+        """Its entries by name, for JSON."""
+        found = {} if self.found is None else {"found": self.found}
+        return {"name": self.name, "path": self.path, **found}
 
     def open(self) -> Dataset:
         """The data set; raises :class:`InputError` where it is not at hand or bad."""
@@ -26,7 +35,7 @@ class Origin:
         if self.name == SAMPLE:
             return load_sample()
         if self.name in CATALOGUE:
-            return load_named(self.name)
+            return (self.found and load_found(self.name, self.found)) or load_named(self.name)
         known = ", ".join((SAMPLE, *CATALOGUE))
         raise InputError(f"data set {self.name!r:.80} is unknown; known are {known}")
 

@@ -19,6 +19,7 @@ from backendmlp import memory
 from backendmlp.backend import Backend
 from backendmlp.config import Config
 from backendmlp.data import Dataset, load_sample
+from backendmlp.data.catalogue import is_named
 from backendmlp.data.origin import Origin
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, writable_folder
@@ -115,9 +116,12 @@ def resume_run(
 
 def data_of(dataset: Dataset, origin: Origin | None = None) -> Data:
     """What a receipt says of ``dataset``: its name, the file or folder it was read from, if any."""
+    source = os.path.abspath(dataset.source) if os.path.exists(dataset.source) else None
     if origin is None:
-        source = os.path.abspath(dataset.source) if os.path.exists(dataset.source) else None
-        origin = Origin(dataset.name, source)
+        named = is_named(dataset)
+        origin = Origin(dataset.name, None if named else source, source if named else None)
+    elif origin.path is None and is_named(dataset):
+        origin = replace(origin, found=source)
     return Data(replace(origin, name=dataset.name), dataset.sha256)
 
 

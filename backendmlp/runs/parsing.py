@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from backendmlp.config import Config
@@ -38,7 +38,7 @@ class Data:
     sha256: str
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self.origin), "sha256": self.sha256}
+        return {**self.origin.as_dict(), "sha256": self.sha256}
 
 
 def parse_config(value: dict[str, Any], *, old: bool = False) -> Config:
@@ -75,10 +75,12 @@ def parse_definition(value: dict[str, Any]) -> int:
 
 
 def parse_data(value: dict[str, Any]) -> Data:
-    kinds = {"name": str, "path": (str, type(None)), "sha256": str}
-    if set(value) != set(kinds) or not all(isinstance(value[k], kinds[k]) for k in kinds):  # type: ignore[arg-type]
+    kinds = {"name": str, "path": (str, type(None)), "sha256": str, "found": str}
+    entries = {"found", *value} == set(kinds)
+    if not entries or not all(isinstance(entry, kinds[k]) for k, entry in value.items()):  # type: ignore[arg-type]
         raise InputError("its data entry needs name, path and sha256; use an undamaged file")
-    return Data(Origin(value["name"], value["path"]), _digest(value["sha256"]))
+    origin = Origin(value["name"], value["path"], value.get("found"))
+    return Data(origin, _digest(value["sha256"]))
 
 
 def parse_epochs(value: list[Any], config: Config) -> list[EpochRecord]:
