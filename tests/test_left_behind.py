@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from commandline import DIGEST, call, one_thread, receipt, train, write_data
 
-from backendmlp import Config, InputError, train_run, verify
+from backendmlp import Config, Dataset, DataWarning, InputError, resume_run, train_run, verify
 from backendmlp.data import load_folder, load_named
 from backendmlp.data.catalogue import CATALOGUE, Entry
 from backendmlp.data.dataset import FILES
 from backendmlp.data.download import RemoteFile
+from backendmlp.runs import run as runs
 from backendmlp.runs.modelfile import load_model, save_model
+from backendmlp.runs.stored import kept_numbers
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +208,41 @@ class TestData:
         assert words not in call("evaluate", run).out
         assert words in call("evaluate", run, "--data", other).out
         assert words in call("evaluate", run / "model.safetensors", "--data", other).out
+
+
+class TestEpochs:
+    def test_evenly_spread_and_always_the_last(self):
+        assert kept_numbers(4, 4) == {1, 2, 3, 4}
+        assert kept_numbers(5, 4) == {1, 3, 5}
+        assert kept_numbers(6, 4) == {1, 3, 5, 6}
+        assert kept_numbers(100, 4, best=50) == {1, 65, 50, 100}
+        assert kept_numbers(7, 1, best=3) == {3, 7}
+        for room in (2, 5, 9):
+            there: set[int] = set()
+            for number in range(1, 200):
+                wanted = kept_numbers(number, room)
+                assert wanted <= there | {number}
+                assert len(wanted) <= room
+                there = wanted
+
+    def test_a_long_run_keeps_its_last_epochs(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(runs, "_KEPT_BYTES", 79510 * 8 * 3)
+        options = "--data", data, "--batch-size", 500, "--epochs", 6, "--out", tmp_path
+        assert train(*options).code == 0
+        assert sorted(path.name[:4] for path in (tmp_path / "epochs").iterdir()) == [
+            *("0001", "0005", "0006")
+        ]
+
+
+def test_mistakes_with_data_are_told_from_python_too(data: Path, tmp_path: Path):
+    found = load_folder(data)
+    arrays = [array.copy() for array in found.arrays]
+    for labels in arrays[1::2]:
+        labels[labels == 0] = 1
+    own = Dataset("mine", "made here", *arrays)
+    with one_thread():
+        with pytest.warns(DataWarning, match="the training labels start at 1"):
+            train_run(tmp_path, own, Config(epochs=1, batch_size=500))
+        resume_run(tmp_path, own, epochs=2)

@@ -7,10 +7,7 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import numpy as np
-
 from backendmlp import backend as backends
-from backendmlp import mistakes
 from backendmlp.backend import Backend
 from backendmlp.commands.choices import flags
 from backendmlp.commands.progress import Progress
@@ -112,8 +109,6 @@ def _train(
     every = Every(*request.checkpoint_every)
     settings = (backend, config, dataset, data, every, request.keep_epochs, found)
     with stopping() as stop, runs.prepared(folder, *settings) as training:
-        if found is None:
-            _look(dataset, config)
         finished = training.finished or _watched(request, training, stop)
     if request.plot and training.epochs:
         from backendmlp.commands.plot import plot_run
@@ -121,16 +116,6 @@ def _train(
         plot_run(training)
     _say_end(request, training)
     return 0 if finished else stop.exit_code
-
-
-def _look(dataset: Dataset, config: Config) -> None:
-    """Warn of the classic mistakes with data."""
-    count = len(dataset.train_images)
-    mistakes.look_at_images(dataset.train_images.reshape(count, -1))
-    if config.regression:
-        mistakes.look_at_targets(dataset.train_labels)
-    elif dataset.class_names == tuple(map(str, range(dataset.classes))):
-        mistakes.look_at_labels(dataset.train_labels.astype(np.int64), dataset.classes)
 
 
 def _watched(request: Request, training: Run, stop: Stop) -> bool:

@@ -26,7 +26,7 @@ from backendmlp.files import StrPath, writable_folder
 from backendmlp.runs.checkpoint import Checkpoint
 from backendmlp.runs.lock import locked
 from backendmlp.runs.parsing import Data
-from backendmlp.runs.prepare import has_pixels, sizes_of
+from backendmlp.runs.prepare import sizes_of
 from backendmlp.runs.run import Every, Run
 from backendmlp.runs.stored import CHECKPOINT, EPOCHS, FINAL, MODEL, RECORD, stored
 from backendmlp.runs.verification import checked, open_data
@@ -50,9 +50,12 @@ def train_run(
 ) -> Run:
     """Train ``config`` on ``dataset`` (the sample, if None) in ``folder``, as ``backendmlp train``.
 
+    Warns (:class:`DataWarning`) of the classic mistakes with data, as :meth:`MLP.fit` does.
+
     The folder, made where it is missing, then holds ``model.safetensors``, the receipt
-    ``run.json`` and, with ``keep_epochs``, the network after each epoch; while the training lasts,
-    a checkpoint every so many epochs, or seconds where ``checkpoint_seconds`` is given.
+    ``run.json`` and, with ``keep_epochs``, the network after each epoch (beyond 64 MiB after every
+    second, fourth and so on, and the last); while the training lasts, a checkpoint every so many
+    epochs, or seconds where ``checkpoint_seconds`` is given.
     ``on_epoch`` is told each epoch's record, ``on_progress`` the images gone by since it was last
     told, and the training ends early, to be resumed, once ``should_stop`` says so.
 
@@ -195,9 +198,10 @@ def prepared(
     found: Checkpoint | None = None,
 ) -> Iterator[Run]:
     """A run that has begun, or gone back to ``found``; the caller holds the folder's lock."""
-    sizes, pixels = sizes_of(config, dataset), has_pixels(dataset)
+    sizes, pixels = sizes_of(config, dataset), dataset.pixels
     with memory.explained(backend, config, sizes, len(dataset.train_images), pixels):
-        run = Run(folder, backend, config, dataset, data, every, keep_epochs)
+        fresh = found is None
+        run = Run(folder, backend, config, dataset, data, every, keep_epochs, look=fresh)
         run.begin() if found is None else run.resume(found)
         yield run
 

@@ -36,20 +36,25 @@ class Prepared:
         return memory.parameter_count(self.trainer.parameters.sizes)
 
 
-def prepare(backend: Backend, config: Config, dataset: Dataset) -> Prepared:
-    """All of it on ``backend``'s device; raises :class:`InputError` for what does not fit."""
+def prepare(backend: Backend, config: Config, dataset: Dataset, *, look: bool = False) -> Prepared:
+    """All of it on ``backend``'s device; raises :class:`InputError` for what does not fit.
+
+    With ``look``, warns of the classic mistakes with data.
+    """
     sizes = sizes_of(config, dataset)
     counts = len(dataset.train_images), len(dataset.test_images)
-    memory.check(backend, config, sizes, *counts, has_pixels(dataset))
+    memory.check(backend, config, sizes, *counts, dataset.pixels)
     given = taken(
         backend,
         config,
         dataset.train_images,
         dataset.train_labels,
-        getattr(dataset, "train_weights", None),
+        dataset.train_weights,
         None if config.regression else dataset.class_names,
     )
-    validation, subset = given.held_back(backend, config, getattr(dataset, "validation", None))
+    if look:
+        given.look(config)
+    validation, subset = given.held_back(backend, config, dataset.validation)
     start = Start(initial(sizes, config.activation, config.seed))
     trainer = Trainer(backend, config, start, given.rows, unit=given.unit, subset=subset)
     test = given.alike(backend, config, dataset.test_images, dataset.test_labels)
@@ -60,20 +65,9 @@ def prepare(backend: Backend, config: Config, dataset: Dataset) -> Prepared:
 
 def sizes_of(config: Config, dataset: Dataset) -> tuple[int, ...]:
     """Those of the network that ``config`` asks for, for ``dataset``."""
-    outputs = _targets(dataset) if config.regression else dataset.classes
-    return config.sizes(dataset.features, outputs)
+    return config.sizes(dataset.features, dataset.outputs(config.regression))
 
 
 def definition_of(config: Config, dataset: Dataset) -> int:
     """The number of the definition that the bits of a run on ``dataset`` follow."""
-    return definition(config.numerics, pixels=has_pixels(dataset))
-
-
-def has_pixels(dataset: Dataset) -> bool:
-    """Whether its inputs are pixels and no other features."""
-    return dataset.train_images.dtype == np.uint8
-
-
-def _targets(dataset: Dataset) -> int:
-    """How many numbers a target of a regression has."""
-    return 1 if dataset.train_labels.ndim == 1 else dataset.train_labels.shape[1]
+    return definition(config.numerics, pixels=dataset.pixels)

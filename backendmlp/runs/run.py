@@ -6,9 +6,10 @@
                             where the model alone would not do: see :meth:`Run._keeps_final`
 ``model.safetensors``       the trained network, when the training ends or is told to stop
 ``run.json``                the receipt: see :mod:`backendmlp.runs.record`
-``epochs/0001.safetensors`` the network after each epoch, up to 64 MiB of them, unless the caller
-                            wants none: what a verification on another machine compares with,
-                            entry by entry
+``epochs/0001.safetensors`` the network after each epoch, unless the caller wants none: what a
+                            verification on another machine compares with, entry by entry.  Where
+                            they exceed 64 MiB, every second one is kept, every fourth and so on,
+                            and always the last and the best; none where one alone exceeds it
 ==========================  =======================================================================
 """
 
@@ -47,6 +48,7 @@ from backendmlp.runs.stored import (
     MODEL,
     RECORD,
     check_same,
+    kept_numbers,
     remove_leftovers,
 )
 from backendmlp.training import stopping
@@ -70,7 +72,8 @@ class Run:
     """A training of ``config`` on ``dataset`` that keeps itself in ``folder``.
 
     The caller holds the folder's lock (:mod:`backendmlp.runs.lock`).  Raises :class:`InputError`
-    where the folder cannot take what the run needs, or the data do not fit it.
+    where the folder cannot take what the run needs, or the data do not fit it.  With ``look``,
+    warns of the classic mistakes with data.
     """
 
     def __init__(
@@ -82,6 +85,8 @@ class Run:
         data: Data,
         every: Every | None = None,
         keep_epochs: bool = True,
+        *,
+        look: bool = False,
     ) -> None:
         records.check_epochs(config)
         self.folder, self.backend, self.config = folder, backend, config
@@ -89,7 +94,7 @@ class Run:
         self.every, self.keep_epochs = every or Every(), keep_epochs
         self.definition = definition_of(config, dataset)
         self.epochs: list[EpochRecord] = []
-        self._prepared = prepare(backend, config, dataset)
+        self._prepared = prepare(backend, config, dataset, look=look)
         self.trainer = self._prepared.trainer
         self._saved = time.monotonic()
 
@@ -225,13 +230,22 @@ class Run:
 
     def _after_epoch(self) -> None:
         number = self.trainer.epoch
-        if self.keep_epochs and number * self._model_bytes <= _KEPT_BYTES:
+        if self.keep_epochs and self._model_bytes <= _KEPT_BYTES:
             kept = writable_folder(self.folder / EPOCHS)
             self._save_model(kept / f"{number:04d}.safetensors")
+            self._thin_out(kept)
         due = self.every.epochs is not None and number % self.every.epochs == 0
         # The best weights are about to take the place of the last, which training on would need.
         if due or (self.trainer.through and self._keeps_final):
             self.save_checkpoint()
+
+    def _thin_out(self, folder: Path) -> None:
+        """Of more epochs than there is room for, keep some evenly, the last, and the best."""
+        number, best = self.trainer.epoch, self.trainer.course.best_epoch
+        wanted = kept_numbers(number, _KEPT_BYTES // self._model_bytes, best)
+        for path in folder.glob("[0-9]*.safetensors"):
+            if path.stem.isdecimal() and int(path.stem) < number and int(path.stem) not in wanted:
+                path.unlink()
 
     def _save_in_time(self) -> None:
         due = self.every.seconds

@@ -207,6 +207,20 @@ def kept_weights(folder: Path, epoch: EpochRecord, last: bool) -> Weights | None
     return None
 
 
+def kept_numbers(number: int, room: int, best: int = 0) -> set[int]:
+    """Which of the epochs 1 to ``number`` are kept where there is ``room`` for so many.
+
+    Evenly spread, those that were kept before among them; the last, and the ``best`` if there is
+    one, always.
+    """
+    always = {number, best or number}
+    step, every = 1, always | set(range(1, number + 1))
+    while len(every) > room and step < number:
+        step *= 2
+        every = always | set(range(1, number + 1, step))
+    return every if len(every) <= room else always
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed process was writing; the lock says that none writes now."""
     for place in (folder, folder / EPOCHS):

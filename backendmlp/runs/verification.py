@@ -20,7 +20,7 @@ from backendmlp.files import StrPath
 from backendmlp.runs import record as records
 from backendmlp.runs.modelfile import load_model
 from backendmlp.runs.parsing import Data
-from backendmlp.runs.prepare import definition_of, has_pixels, prepare, sizes_of
+from backendmlp.runs.prepare import definition_of, prepare, sizes_of
 from backendmlp.runs.record import Record
 from backendmlp.runs.stored import MODEL, disagreement, kept_weights, named, receipt_of
 from backendmlp.strictjson import show
@@ -157,7 +157,7 @@ def _repeat(
         )
     config, total = record.config, len(record.epochs)
     records.check_definition(record.definition, definition_of(config, dataset), config.numerics)
-    sizes, pixels = sizes_of(config, dataset), has_pixels(dataset)
+    sizes, pixels = sizes_of(config, dataset), dataset.pixels
     with (
         backend.scope(),
         np.errstate(over="ignore", invalid="ignore"),
