@@ -54,8 +54,8 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--dataset",
-            metavar="[mnist|fashion-mnist]",
-            help="A full data set, found or downloaded.",
+            metavar="[mnist|fashion-mnist|fashion-mnist-sample]",
+            help="A full data set, found or downloaded, or the sample shipped here.",
         ),
         click.option(
             "--data",
@@ -175,12 +175,14 @@ def predict(model: Path, images: Sequence[Path], **options: Any) -> None:
 
 
 @cli.command(short_help="Repeat a run and compare it to the last bit.")
-@click.argument("receipt", type=_PATH, metavar="RUN.JSON")
+@click.argument("receipt", type=_PATH, metavar="DIR|RUN.JSON")
 @_backend_options
 @_data_options
 @click.option("--quiet", is_flag=True, help="Print the verdict alone.")
 def verify(receipt: Path, **options: Any) -> None:
-    """Train again what RUN.JSON describes, and compare every epoch to the last bit.
+    """Train again what RUN.JSON, in DIR perhaps, describes, and compare every epoch to the bit.
+
+    The model.safetensors beside it is held against it too.
 
     Exit code 0 where all agree, 1 where bits differ, 2 where it cannot be run.
     """
@@ -275,30 +277,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(as_options(str(error)))
     except OSError as error:  # the folder has its own sentences; this is the output, or bad luck
         _silence_output()
-        _fail(f"{error.filename or 'the output'} fails: {error.strerror}; check its place")
+        what = error.filename or "the output"
+        _fail(f"{what} cannot be written or read: {error.strerror}; check where it goes")
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
     except click.NoSuchOption as error:
-        _fail(_no_such_option(error))
+        _fail(_no_such_option(error, sys.argv[1:] if arguments is None else arguments))
     except click.ClickException as error:
         text = error.format_message()
         if text.startswith("Got unexpected extra argument"):
             text += "; several values of an option go with commas, as --hidden 256,128"
         _fail(text)
     except (click.Abort, KeyboardInterrupt):
+        with contextlib.suppress(OSError):
+            click.echo("Interrupted.", err=True)
         sys.exit(128 + signal.SIGINT)
 
 
-def _no_such_option(error: click.NoSuchOption) -> str:
+def _no_such_option(error: click.NoSuchOption, arguments: Sequence[str]) -> str:
     """What is said of an option that is none of ours: what it is called here, if anything."""
     option = error.option_name
+    if not option.startswith("--"):  # of -lr, click says -l
+        longer = (a for a in arguments if a.startswith(option) and len(a) > len(option))
+        option = "-" + next(longer, option)
     takes = {name for entry in error.ctx.command.params for name in entry.opts} if error.ctx else ()
     if "--lr" in takes and option.replace("_", "-") in words.MISSING:
         return f"No such option {option!r}: {words.MISSING[option.replace('_', '-')]}."
     ours = words.meant(option)
     if ours.partition(" ")[0] in takes:
-        return f"No such option {option!r}. Did you mean {ours}?"
+        spelled = option if error.option_name.startswith("--") else option[1:]
+        return f"No such option {spelled!r}. Did you mean {ours}?"
     return error.format_message()
 
 

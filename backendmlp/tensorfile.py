@@ -76,6 +76,11 @@ def load_tensors(
 def _refuse_claim(start: bytes, limit: int) -> int:
     """The length that the header claims in the file's first 8 bytes."""
     claimed = int.from_bytes(start[:8], "little")
+    if start.lstrip()[:1] == b"{":
+        raise TensorFileError(
+            "is JSON, a receipt perhaps, and no file of weights; give the safetensors file, or the "
+            "folder of a run"
+        )
     if len(start) >= 8 and claimed > limit:
         raise TensorFileError(
             f"is not backendmlp's: its header claims {claimed:,} bytes; {_NOT_OURS}"

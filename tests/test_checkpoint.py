@@ -276,7 +276,7 @@ OTHERS = {
     "lr": (("--lr", "0.2"), "lr was 0.1 and is 0.2"),
     "hidden": (("--hidden", "50"), "hidden was 100 and is 50"),
     "seed": (("--seed", "1"), "seed was 100 and is 1"),
-    "epochs": (("--epochs", "1"), "it is in epoch 2 and was to end after 1"),
+    "epochs": (("--epochs", "1"), "it has come to epoch 2, and epochs is 1"),
     "two": (("--batch-size", "8", "--lr", "1"), "batch_size was 64 and is 8; lr was 0.1 and is 1"),
     "numerics": (("--numerics", "native", "--dtype", "float64"), "numerics was bitwise"),
     "data": (("--data", "OTHER"), "the data had SHA-256"),

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commandline import DIGEST, call, one_thread, receipt, train, write_data
 
-from backendmlp import Config, Dataset, DataWarning, InputError, resume_run, train_run, verify
+from backendmlp import (
+    Config,
+    Dataset,
+    DataWarning,
+    InputError,
+    files,
+    resume_run,
+    train_run,
+    verify,
+)
 from backendmlp.data import load_folder, load_named
 from backendmlp.data.catalogue import CATALOGUE, Entry
 from backendmlp.data.dataset import FILES
@@ -246,3 +257,50 @@ def test_mistakes_with_data_are_told_from_python_too(data: Path, tmp_path: Path)
         with pytest.warns(DataWarning, match="the training labels start at 1"):
             train_run(tmp_path, own, Config(epochs=1, batch_size=500))
         resume_run(tmp_path, own, epochs=2)
+
+
+class TestOtherFiles:
+    def test_each_is_told_from_the_others(self, run: Path):
+        for command in ("verify", "plot"):
+            err = call(command, run / "model.safetensors").err
+            assert "is a file of weights and no receipt; give the run.json of its run" in err
+        assert "is JSON, a receipt perhaps" in call("evaluate", run / "run.json").err
+        assert "is JSON, a receipt perhaps" in call("predict", run / "run.json", "x.png").err
+
+    def test_data_files_that_are_not_there(self, tmp_path: Path):
+        err = train("--data", tmp_path / "nope.npz").err
+        assert "nope.npz: no such file" in err
+
+    def test_pickled_labels(self, tmp_path: Path):
+        names = np.array(["a", "b"], object)
+        x = np.zeros((2, 3))
+        np.savez(tmp_path / "a.npz", x_train=x, y_train=names, x_test=x, y_test=names)
+        err = train("--data", tmp_path / "a.npz").err
+        assert "again with numpy.unique(labels, return_inverse=True)[1] for classes" in err
+
+
+class TestWords:
+    @pytest.mark.parametrize("option", ["-lr", "--learningrate"])
+    def test_a_rate_spelled_otherwise(self, option: str):
+        assert call("train", option, "0.1").err == (
+            f"Error: No such option {option!r}. Did you mean --lr?\n"
+        )
+        assert call("train", "-z").err == "Error: No such option '-z'.\n"
+
+    def test_no_name_is_no_folder(self, data: Path):
+        with pytest.raises(InputError, match="folder is ''"):
+            train_run("", load_folder(data))
+        with pytest.raises(InputError, match="folder is ''"):
+            resume_run("")
+
+    def test_a_finished_run_where_nothing_can_be_written(
+        self, run: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr(files, "_write_through", refuse)
+        assert "is finished" in train("--resume", run).out
+        code, _, err = train("--resume", run, "--epochs", 3)
+        assert code == 2
+        assert "the file system is read-only" in err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from backendmlp import backend as backends
@@ -59,7 +59,7 @@ def _folder(request: Request, numerics: str = "") -> AbstractContextManager[Path
     """The run's folder: the one to go on in, the one asked for, or a new one below runs/."""
     if request.resume is not None:
         runs.require_folder(request.resume)
-        return runs.made(request.resume)
+        return nullcontext(request.resume)  # where all is done nothing has to be written
     if request.out is not None:
         return runs.made(request.out)
     return runs.made(Path("runs", _readable_name(request, numerics)), fresh=True)

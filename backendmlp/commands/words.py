@@ -4,6 +4,7 @@ from __future__ import annotations
 
 OPTIONS = {
     "--learning-rate": "--lr",
+    "--learningrate": "--lr",
     "--learning-rate-init": "--lr",
     "--rate": "--lr",
     "--eta": "--lr",

@@ -181,9 +181,12 @@ def _read_header(stream: IO[bytes], part: str) -> tuple[np.dtype, bool, tuple[in
 def _number(kind: str, part: str) -> np.dtype[Any]:
     letter = kind.lstrip("<>|=")[:1]
     if letter == "O":
+        again = ".astype('uint8') for pixels or .astype('float32') for features"
+        if part.startswith("y_"):
+            again = "numpy.unique(labels, return_inverse=True)[1] for classes"
         raise InputError(
             f"{part} holds pickled objects, which could run code and are never read; write it "
-            "again with .astype('uint8') or .astype('float32')"
+            f"again with {again}"
         )
     if letter in ("U", "S"):
         raise InputError(

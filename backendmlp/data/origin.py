@@ -30,8 +30,9 @@ class Origin:
     def open(self) -> Dataset:
         """The data set; raises :class:`InputError` where it is not at hand or bad."""
         if self.path is not None:
-            is_file = os.path.exists(self.path) and not os.path.isdir(self.path)
-            return load_file(self.path) if is_file else load_folder(self.path)
+            is_file = os.path.exists(self.path) or self.path.lower().endswith(".npz")
+            whole = is_file and not os.path.isdir(self.path)
+            return load_file(self.path) if whole else load_folder(self.path)
         if self.name == SAMPLE:
             return load_sample()
         if self.name in CATALOGUE:

@@ -71,7 +71,7 @@ def train_run(
     config = Config() if config is None else config
     if not isinstance(config, Config):
         raise InputError(f"config is {type(config).__name__}; give a backendmlp.Config")
-    with made(Path(folder)) as place, locked(place), at.scope():
+    with made(_place(folder)) as place, locked(place), at.scope():
         refuse_run(place)
         settings = (at, config, dataset, data_of(dataset), every, keep_epochs)
         with prepared(place, *settings) as run:
@@ -102,7 +102,7 @@ def resume_run(
     """
     at = backends.select(backend, device)
     every = _every(checkpoint_epochs, checkpoint_seconds)
-    place = Path(folder)
+    place = _place(folder)
     require_folder(place)
     with locked(place), at.scope():
         found = stored(place)
@@ -204,6 +204,13 @@ def prepared(
         run = Run(folder, backend, config, dataset, data, every, keep_epochs, look=fresh)
         run.begin() if found is None else run.resume(found)
         yield run
+
+
+def _place(folder: StrPath) -> Path:
+    """``folder`` as a path; an empty text, as a variable that is not set, is not the current one."""
+    if os.fspath(folder) == "":
+        raise InputError("folder is ''; name one, the current one as '.'")
+    return Path(folder)
 
 
 def _every(epochs: int | None, seconds: float | None) -> Every:

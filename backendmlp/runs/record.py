@@ -30,6 +30,7 @@ from backendmlp.version import __version__
 
 __all__ = ["Data", "Record", "parse_config", "parse_data", "read", "write"]
 
+NAME = "run.json"
 FORMAT = 2
 LIMIT = 1 << 25  # bytes
 MOST_EPOCHS = 20_000  # of a run that is recorded
@@ -121,10 +122,20 @@ def write(path: StrPath, record: Record) -> None:
 def read(path: StrPath) -> Record:
     """The record in ``path``; raises :class:`InputError` for one that is damaged or newer."""
     text = read_bounded(path, LIMIT)
+    if _is_tensor_file(text):
+        raise InputError(
+            f"{str(path)!r} is a file of weights and no receipt; give the {NAME} of its run, or "
+            "the run's folder"
+        )
     try:
         return parse(from_json(text))
     except (JSONError, InputError) as error:
         raise InputError(f"receipt {str(path)!r}: {error}") from error
+
+
+def _is_tensor_file(data: bytes) -> bool:
+    """Whether ``data`` begin as a safetensors file does: a length, and the JSON of that length."""
+    return len(data) > 8 and data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data)
 
 
 def parse(value: dict[str, Any]) -> Record:

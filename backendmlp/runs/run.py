@@ -138,6 +138,8 @@ class Run:
         self.epochs = list(checkpoint.epochs)
         self.trainer.restore(checkpoint.state)
         self.trainer.replay(self.epochs)
+        if not self.finished:
+            writable_folder(self.folder)
 
     def train(
         self,

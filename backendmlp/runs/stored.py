@@ -28,7 +28,7 @@ from backendmlp.training.trainer import State
 CHECKPOINT = "checkpoint.safetensors"
 FINAL = "final.safetensors"
 MODEL = "model.safetensors"
-RECORD = "run.json"
+RECORD = records.NAME
 EPOCHS = "epochs"
 
 Weights = dict[str, np.ndarray]
@@ -254,7 +254,7 @@ def _no_other_epochs(checkpoint: Checkpoint, config: Config) -> str | None:
     theirs, epochs = checkpoint.config, checkpoint.epochs
     reached = checkpoint.state.epoch + (checkpoint.state.position > 0)
     if config.epochs < reached:
-        return f"it is in epoch {reached} and was to end after {config.epochs}"
+        return f"it has come to epoch {reached}, and epochs is {config.epochs}"
     if config.epochs != theirs.epochs and config.schedule in FORESEEN:
         return (
             f"epochs was {theirs.epochs} and is {config.epochs}, on which all rates of a "
