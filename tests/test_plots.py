@@ -276,6 +276,25 @@ class TestCurves:
         assert "best" not in said
         assert "chosen" not in said
 
+    def test_of_equal_epochs_none_is_the_best(self):
+        said = texts(drawing.curves({"": [history(3)]}))
+        assert "best" not in said
+        assert "lowest" not in said
+
+    def test_a_loss_that_exploded_leaves_the_others_to_be_seen(self):
+        records = history(3)
+        records[2] = history(3, train_loss=7e16, test_loss=3e15)[2]
+        figure = drawing.curves({"": [records]})
+        assert figure.axes[0].get_yscale() == "log"
+        assert "logarithmic" in texts(figure)
+        assert drawing.curves({"": [history(3)]}).axes[0].get_yscale() == "linear"
+
+    def test_dots_of_single_epochs_can_be_told_apart(self):
+        figure = drawing.curves({"a": [history(1)], "b": [history(1, test_loss=0.7)]})
+        assert {line.get_marker() for line in figure.axes[0].lines} == {"x", "o"}
+        legend = figure.axes[0].get_legend()
+        assert [line.get_marker() for line in legend.get_lines()] == ["x", "o"]
+
     @pytest.mark.parametrize("epochs", [1, 2, 3, 10, 12, 30, 101, 1000])
     def test_ticks_are_whole_epochs_from_the_first_to_the_last(self, epochs):
         for axes in drawing.curves({"": [history(epochs)]}).axes:

@@ -107,3 +107,25 @@ def test_quiet_draws_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: py
 )
 def test_time_in_words(seconds: float, words: str):
     assert progress._left(seconds) == words
+
+
+def test_nothing_in_brackets_before_anything_is_known(monkeypatch: pytest.MonkeyPatch):
+    terminal, progress = shown(monkeypatch, 10, 1000, width=60)
+    with progress:
+        assert "0%|" in terminal.getvalue()
+        assert "[" not in terminal.getvalue()
+
+
+def test_on_a_very_narrow_terminal_there_is_a_bar(
+    clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    terminal, progress = shown(monkeypatch, 10, 1000, width=40)
+    with progress as bar:
+        bar.images(1000)
+        clock[0] += 10.0
+        bar.epoch(record(1))
+        bar.images(500)
+        bar._bar.refresh()
+        drawn = terminal.lines()[-1]
+    assert drawn.endswith(" left]")
+    assert len(drawn.split("|")[1]) >= 6

@@ -14,6 +14,7 @@ from backendmlp.commands.telling import line, loss
 from backendmlp.training.records import EpochRecord
 
 _WIDE = 80  # columns that the bar's words take, and some for the bar itself
+_NARROW = 56  # below which there is no room for the loss
 _ECHO = 4  # columns left free at the right: a terminal writes ^C behind the bar
 
 
@@ -30,8 +31,10 @@ class _Bar(tqdm):  # type: ignore[type-arg]
         rate = "{rate_fmt}" if width >= _WIDE else ""
         count = "{n_fmt}/{total_fmt} " if width >= _WIDE + 20 else ""
         more = self.more if width >= _WIDE + 40 else ""
-        words = ", ".join(word for word in (rate, self.left, self.last, more) if word)
-        found["bar_format"] = "{desc} {percentage:3.0f}%|{bar}| " + count + "[" + words + "]"
+        last = self.last if width >= _NARROW else ""
+        words = ", ".join(word for word in (rate, self.left, last, more) if word)
+        ending = f" {count}[{words}]" if words else ""
+        found["bar_format"] = "{desc} {percentage:3.0f}%|{bar}|" + ending
         found["ncols"] = max(1, width - _ECHO)
         return found
 

@@ -24,7 +24,9 @@ GROUP_COLOURS = (_BLUE, _ORANGE, _GREEN, "#cc79a7", "#e69f00", "#56b4e9", "#0000
 
 _COLOURS = {"train": _BLUE, "validation": _GREEN, "test": _ORANGE}
 _STYLES = {"train": ":", "validation": "--", "test": "-"}
+_MARKERS = {":": "x", "--": "s", "-": "o"}
 _LETTERS = 105  # of a legend's line
+_DECADES = 1e3  # losses that differ by more are drawn on a logarithmic scale
 _LOWEST = -1.0  # R squared shown: what is worse would hide how good it became
 
 _Group = Sequence[Sequence["EpochRecord"]]  # runs that differ in nothing but chance
@@ -79,6 +81,9 @@ def curves(
     if score is R2 and panels[1].get_ylim()[0] < _LOWEST:
         panels[1].set_ylim(bottom=_LOWEST)
         notes.append(f"R² below {_LOWEST:g} is not shown")
+    if _is_wide(groups, shown):
+        panels[0].set_yscale("log")
+        notes.append("the loss on a logarithmic scale")
     if titles:
         notes += _add_titles(panels, groups, most, score, shown)
     else:
@@ -121,6 +126,16 @@ def _shown_data(groups: Mapping[str, _Group]) -> list[str]:
     return ["validation"] * validated + ["test"]
 
 
+def _is_wide(groups: Mapping[str, _Group], shown: Sequence[str]) -> bool:
+    """Whether losses are of such different sizes that a linear scale shows the largest alone."""
+    names = [f"{data}_loss" for data in ("train", *shown)]
+    losses = np.concatenate(
+        [run for runs in groups.values() for name in names for run in _columns(runs, name)]
+    )
+    positive = losses[losses > 0]
+    return positive.size > 0 and bool(positive.max() > _DECADES * positive.min())
+
+
 def _notes(groups: Mapping[str, _Group], shown: Sequence[str]) -> list[str]:
     others = " and ".join(shown)
     notes = [f"train: mean over the epoch, while the weights moved; {others}: at its end"]
@@ -150,16 +165,28 @@ def _add_titles(
     losses = _columns(runs, f"{by}_loss")[0]
     scores = score.factor * _columns(runs, f"{by}_{score.field}")[0]
     lowest, highest = _best(-losses), _best(scores)
-    for axes, values, epoch in zip(panels, (losses, scores), (lowest, highest), strict=True):
+    best = (lowest, f": lowest {by} loss in epoch"), (highest, f": {_best_of(shown)} epoch")
+    texts, ringed = [], False
+    for axes, values, (epoch, words) in zip(panels, (losses, scores), best, strict=True):
+        alike = bool(np.nanmax(values) == np.nanmin(values)) if np.isfinite(values).any() else True
+        texts.append("" if alike else f"{words} {epoch}")
+        if alike:
+            continue  # none of them is the best
+        ringed = True
         (ring,) = axes.plot([epoch], [values[epoch - 1]], "o", ms=9, mfc="none", clip_on=False)
         ring.set(mew=1.2, mec=_COLOURS[by])
-    panels[0].set_title(f"{loss}: lowest {by} loss in epoch {lowest}")
-    which = f"best {by} in" if len(shown) > 1 else "best in"
-    panels[1].set_title(f"{title}: {which} epoch {highest}")
+    panels[0].set_title(loss + texts[0])
+    panels[1].set_title(title + texts[1])
+    if not ringed:
+        return []
     chosen = f"rings: lowest and best epoch, chosen on the {by} data"
     if by == "test":
         return [f"{chosen} themselves, so that new data may well do worse"]
     return [chosen]
+
+
+def _best_of(shown: Sequence[str]) -> str:
+    return f"best {shown[0]} in" if len(shown) > 1 else "best in"
 
 
 def _of(shown: Sequence[str], title: str) -> str:
@@ -197,7 +224,8 @@ def _draw(
         axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.2, lw=0)
         for run in runs if style == "-" else ():  # more thin lines would be a thicket
             axes.plot(np.arange(1, len(run) + 1), run, color=colour, lw=0.5, alpha=0.5, ls=style)
-    axes.plot(epochs, mean, color=colour, ls=style, marker="o", ms=3 if reached < 40 else 0)
+    size = 0 if reached >= 40 else 3 if reached > 1 else 5
+    axes.plot(epochs, mean, color=colour, ls=style, marker=_MARKERS[style], ms=size)
     # A training that diverged ends in NaN; its line stops earlier, and there its label stands.
     finite = np.flatnonzero(np.isfinite(mean))
     if not finite.size:
@@ -238,7 +266,8 @@ def _add_legends(
 ) -> None:
     """What the colours and the line styles of several groups mean."""
     names = ["train", *shown]
-    kinds = [Line2D([], [], color="0.3", ls=_STYLES[name]) for name in names]
+    styles = [_STYLES[name] for name in names]
+    kinds = [Line2D([], [], color="0.3", ls=s, marker=_MARKERS[s], ms=4) for s in styles]
     left.legend(kinds, names, frameon=False)
     lines = [Line2D([], [], color=c) for c, _ in zip(GROUP_COLOURS, groups, strict=False)]
     texts = [
