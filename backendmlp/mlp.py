@@ -84,7 +84,7 @@ class MLP:
             self._by_class = weights_of_some(weights, choices.get("loss"))
             choices["class_weight"] = None
         self.config = Config(
-            hidden,
+            hidden,  # type: ignore[arg-type]
             epochs,
             batch_size,
             lr,
