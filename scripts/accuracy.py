@@ -5,7 +5,7 @@
 The parts: ``features``, settled ones of scikit-learn's own sets; ``images``, MNIST and
 Fashion-MNIST by 256-128 with Adam; ``regression``, diabetes beside scikit-learn's regressor;
 ``grid``, whether Adam's small steps lose by the parameters' grid of 2**-29.  Needs scikit-learn;
-``--data`` is a folder of MNIST's IDX files, and Fashion-MNIST is found as ``backendmlp train`` finds
+``--data`` is a folder of MNIST's IDX files, and Fashion-MNIST is found as ``backendmlp train`` has
 it.  Prints a table for each part, mean and spread over seeds, each of which draws the weights and
 shuffles, and splits data that are not split.  ``docs/accuracy.md`` holds what was seen.
 """
@@ -158,7 +158,7 @@ def regression(seeds: int, mnist: Dataset | None) -> Found:
             mlp = fitted(numerics, ours, (train, y_train), seed)
             add(found, "diabetes", numerics, 100 * mlp.score(test, y_test))
         theirs = MLPRegressor(
-            (32, 16), activation="tanh", solver="sgd", learning_rate_init=0.01, alpha=3.0,
+            hidden_layer_sizes=(32, 16), activation="tanh", solver="sgd", learning_rate_init=0.01, alpha=3.0,
             batch_size=32, max_iter=60, tol=0.0, n_iter_no_change=60, random_state=seed,
         )  # fmt: skip
         with warnings.catch_warnings():
