@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from backendmlp.config import Config
     from backendmlp.data import Dataset, load_file, load_folder, load_named, load_sample
     from backendmlp.digests import digest
+    from backendmlp.estimators.classifier import MLPClassifier as MLPClassifier
+    from backendmlp.estimators.regressor import MLPRegressor as MLPRegressor
     from backendmlp.mlp import MLP
     from backendmlp.network.evaluation import Evaluation
     from backendmlp.plots import figures
@@ -35,6 +37,8 @@ _HOMES = {
     "EpochRecord": "training.epochs",
     "Evaluation": "network.evaluation",
     "MLP": "mlp",
+    "MLPClassifier": "estimators.classifier",
+    "MLPRegressor": "estimators.regressor",
     "Run": "runs.run",
     "Verdict": "runs.verification",
     "digest": "digests",
@@ -49,6 +53,7 @@ _HOMES = {
     "verify": "runs.verification",
 }
 
+# Without the estimators, which need scikit-learn: a star import must not.
 __all__ = [
     "MLP",
     "Backend",
@@ -74,10 +79,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "bitwise":
+        return import_module(f"{__name__}.bitwise")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """What is meant for users, and not what this module is made of."""
+    own = {name for name in globals() if name[:2] == name[-2:] == "__"}
+    return sorted({*own, *_HOMES, *__all__, "bitwise"})

@@ -223,6 +223,31 @@ def plot(runs: Sequence[Path], **options: Any) -> None:
     command.plot(runs, **options)
 
 
+@cli.command(short_help="A trained model for other programs, as ONNX.")
+@click.argument("model", type=_PATH)
+@click.option("--to", type=click.Choice(["onnx"]), required=True, help="The format.")
+@click.option("--out", type=_PATH, metavar="FILE", help="Default: beside MODEL, ending in .onnx.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    help="What it computes in: by default float64 of bitwise numerics, else the model's own.",
+)
+@click.option(
+    "--inputs",
+    type=click.Choice(["uint8", "float"]),
+    help="Where the model does not know: images as uint8, or features as floats.",
+)
+def export(model: Path, **options: Any) -> None:
+    """Write MODEL, a file or the folder of a run, for other programs.
+
+    The graph takes any number of rows at a time, and gives classes, by their names, and
+    probabilities; of a regression its outputs.
+    """
+    from backendmlp.commands import export as command
+
+    command.export(model, **options)
+
+
 @cli.command(short_help="What is found here, or what a model or run is.")
 @click.argument("path", type=_PATH, required=False, metavar="[MODEL|RUN.JSON|DIR]")
 def info(path: Path | None) -> None:

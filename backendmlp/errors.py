@@ -17,9 +17,9 @@ class DataWarning(UserWarning):
     """Data that can be used and are probably not meant so: what was seen, and what to write."""
 
 
-def warn(text: str) -> None:
-    """Issue a :class:`DataWarning` that points at the line from which the package was called."""
+def warn(text: str, category: type[Warning] = DataWarning) -> None:
+    """Issue a warning that points at the line from which the package was called."""
     frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "backendmlp":
         frame, level = frame.f_back, level + 1
-    warnings.warn(text, DataWarning, stacklevel=level)
+    warnings.warn(text, category, stacklevel=level)

@@ -15,8 +15,9 @@ from backendmlp.errors import InputError
 from backendmlp.files import StrPath, shown
 from backendmlp.mlp import MLP
 from backendmlp.runs import record as records
-from backendmlp.runs.record import Data, Record
-from backendmlp.runs.run import MODEL, RECORD
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.record import Record
+from backendmlp.runs.stored import MODEL, RECORD
 from backendmlp.runs.verification import receipt_of
 
 MAX_MISTAKES = 25
@@ -24,7 +25,7 @@ MAX_MISTAKES = 25
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test image (rows, columns) uint8, two numbers of classes, the wrong one's probability."""
+    """A test image (rows, columns), two numbers of classes, the wrong one's probability."""
 
     image: np.ndarray
     true: int
@@ -59,6 +60,21 @@ def require_same(dataset: Dataset, data: Data) -> None:
         )
 
 
+def picture_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """(rows, columns) of inputs of ``shape`` that are gray pictures, None of others."""
+    if len(shape) == 3 and 1 in (shape[0], shape[2]):  # one channel, before or behind
+        shape = shape[1:] if shape[0] == 1 else shape[:2]
+    return (shape[0], shape[1]) if len(shape) == 2 else None
+
+
+def try_regression(mlp: MLP, dataset: Dataset, images: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """The targets of the test data, and what ``mlp`` predicts for them: (N, C) float64 each."""
+    images = dataset.test_images if images is None else images
+    true = np.asarray(dataset.test_labels, np.float64)
+    predicted = to_numpy(mlp.predict(images)).astype(np.float64)
+    return true.reshape(len(true), -1), predicted.reshape(len(true), -1)
+
+
 def try_network(mlp: MLP, dataset: Dataset, images: Any = None) -> tuple[np.ndarray, list[Mistake]]:
     """What ``mlp`` makes of the test images: counts (C, C), a row for each true class, mistakes.
 
@@ -67,14 +83,16 @@ def try_network(mlp: MLP, dataset: Dataset, images: Any = None) -> tuple[np.ndar
     """
     images = dataset.test_images if images is None else images
     shares = to_numpy(mlp.predict_proba(images))
-    labels, classes = np.asarray(dataset.test_labels), shares.argmax(axis=1)  # the first of equals
+    labels = np.asarray(dataset.test_labels).astype(np.int64)
+    classes = shares.argmax(axis=1)  # of equals the first
+    shape = picture_shape(dataset.image_shape) or dataset.image_shape
     counts = np.zeros((shares.shape[1],) * 2, np.int64)
     np.add.at(counts, (labels, classes), 1)
     wrong = np.flatnonzero(classes != labels)
     surest = wrong[np.argsort(-shares[wrong, classes[wrong]], kind="stable")][:MAX_MISTAKES]
     return counts, [
         Mistake(
-            np.asarray(dataset.test_images[i]),
+            np.asarray(dataset.test_images[i]).reshape(shape),
             int(labels[i]),
             int(classes[i]),
             float(shares[i, classes[i]]),

@@ -15,8 +15,16 @@ from typing import TYPE_CHECKING, Any
 from backendmlp.data import Dataset
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, writable_folder, write_atomically
-from backendmlp.findings import read_network, read_record, require_same, try_network
-from backendmlp.runs.record import Data, Record
+from backendmlp.findings import (
+    picture_shape,
+    read_network,
+    read_record,
+    require_same,
+    try_network,
+    try_regression,
+)
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +36,8 @@ Array = Any
 FORMATS = ("png", "svg", "pdf")
 
 _CHANCE = ("seed", "epochs")  # of a configuration: runs that differ in these alone are averaged
+# Choices that only some others have a use for: by themselves they say nothing new.
+_FOLLOWING = frozenset({"momentum", "beta_1", "beta_2", "epsilon", "decay", "decay_every", "tol"})
 _MAX_GROUPS = 7  # colours that can be told apart
 _STYLE = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, hence the same picture everywhere
@@ -58,10 +68,12 @@ def figures(
 ) -> dict[str, Figure]:
     """The pictures of ``backendmlp plot`` as matplotlib figures, by name.
 
-    Of one run, a folder that ``backendmlp train`` wrote: ``curves``, ``confusion``,
-    ``hidden_units`` and ``mistakes``.  Of several runs ``curves`` alone: those that differ in
-    nothing but the seed and the number of epochs as their mean with one standard deviation, over
-    the epochs that all of them have; others beside them, up to seven kinds.
+    Of one run, a folder that ``backendmlp train`` wrote: ``curves``; of classes ``confusion``, of
+    a regression ``predictions``; and where the inputs are gray pictures ``hidden_units`` (the
+    weights of the first layer), and of classes ``mistakes``.  Of several runs ``curves`` alone:
+    those that differ in nothing but the seed and the number of epochs as their mean with one
+    standard deviation, over the epochs that all of them have; others beside them, up to seven
+    kinds.
 
     ``dataset`` is the run's; if None, it is opened where the receipt says it came from.  Where it,
     or the run's model, is not at hand, a :class:`UserWarning` says so, and what needs it is left
@@ -97,9 +109,11 @@ def draw(
     with _style():
         from backendmlp import drawing
 
-        result = {"curves": drawing.curves(groups, titles)}
-        if len(runs) == 1:
-            (record,) = records.values()
+        score = drawing.R2 if _is_regression(list(records.values())) else drawing.ACCURACY
+        (record, *more) = records.values()
+        kept = None if more else _kept(record)
+        result = {"curves": drawing.curves(groups, titles, score, kept)}
+        if not more:
             others, missing = _draw_network(runs[0], record.data, dataset, titles, images)
             result.update(others)
         for figure in result.values():
@@ -119,22 +133,45 @@ def _draw_network(
         mlp = read_network(run)
     except InputError as error:
         return {}, f"the curves alone are drawn, since there is no model: {error}"
-    weights = drawing.hidden_units(mlp.parameters["W1"], mlp.image_shape, titles)
+    weights = {}
+    if (shape := picture_shape(mlp.image_shape)) is not None:
+        kind = drawing.HIDDEN if mlp.config.hidden else drawing.OUTPUT
+        weights["hidden_units"] = drawing.hidden_units(mlp.parameters["W1"], shape, titles, kind)
     if dataset is None:
         try:
             dataset = data.origin.open()
             require_same(dataset, data)
         except InputError as error:
-            return {"hidden_units": weights}, (
-                "curves and hidden units alone are drawn, since the run's test images are not at "
-                f"hand: {error} (here by --data or --dataset, in Python by dataset=)"
+            return weights, (
+                f"{'curves and hidden units' if weights else 'the curves'} alone are drawn, since "
+                f"the run's test data are not at hand: {error} (here by --data or --dataset, in "
+                "Python by dataset=)"
             )
+    if mlp.config.regression:
+        true, predicted = try_regression(mlp, dataset, images)
+        return {"predictions": drawing.predictions(true, predicted, titles), **weights}, None
     counts, wrong = try_network(mlp, dataset, images)
-    return {
-        "confusion": drawing.confusion(counts, mlp.class_names, titles),
-        "hidden_units": weights,
-        "mistakes": drawing.mistakes(wrong, counts, mlp.class_names, titles),
-    }, None
+    result = {"confusion": drawing.confusion(counts, mlp.class_names, titles), **weights}
+    if shape is not None:
+        result["mistakes"] = drawing.mistakes(wrong, counts, mlp.class_names, titles)
+    return result, None
+
+
+def _is_regression(records: Sequence[Record]) -> bool:
+    """Whether the runs are regressions; refuses a picture of both kinds."""
+    kinds = {record.config.regression for record in records}
+    if len(kinds) > 1:
+        raise InputError(
+            "some of the runs are regressions and others are of classes, which no one scale "
+            "serves; plot them apart"
+        )
+    return kinds.pop()
+
+
+def _kept(record: Record) -> int | None:
+    """The epoch whose weights the run ended with, where that was not the last."""
+    ending = record.ending
+    return None if ending is None or ending == record.epochs[-1] else ending.epoch
 
 
 def _groups(records: Sequence[Record]) -> dict[str, list[list[EpochRecord]]]:
@@ -151,14 +188,32 @@ def _groups(records: Sequence[Record]) -> dict[str, list[list[EpochRecord]]]:
         raise InputError(
             f"the runs are of {len(kinds)} kinds, and one picture holds {_MAX_GROUPS}; name fewer"
         )
-    differing = [len(set(column)) > 1 for column in zip(*kinds, strict=True)]
+    differing = [
+        _differs(key, column)
+        for key, column in zip(("", *keys), zip(*kinds, strict=True), strict=True)
+    ]
     result = {}
     for kind, runs in kinds.items():
         name = names[kind[0]] + f" {kind[0][:8]}" * alike
-        words = [name, *(f"{key} {value}" for key, value in zip(keys, kind[1:], strict=True))]
+        values = zip(keys, kind[1:], strict=True)
+        words = [name, *(_words(key, value) for key, value in values)]
         shown_words = [word for word, differs in zip(words, differing, strict=True) if differs]
-        result[", ".join(shown_words)] = runs
+        result[", ".join(filter(None, shown_words))] = runs
     return result
+
+
+def _differs(key: str, column: Sequence[Any]) -> bool:
+    """Whether the choice ``key`` is to be named, which runs of several kinds made in ``column``."""
+    followed = {value for value in column if value is not None} if key in _FOLLOWING else column
+    return len(set(followed)) > 1
+
+
+def _words(key: str, value: Any) -> str:
+    """A choice in words, short enough for a legend."""
+    if value is None or (isinstance(value, float) and value == 0.0):
+        return "" if key in _FOLLOWING else f"no {key}"
+    text = ",".join(f"{x:g}" for x in value) or "none" if isinstance(value, tuple) else str(value)
+    return f"{key} {text}" if len(text) <= 40 else f"{key} {text[:39]}…"
 
 
 def save_figures(folder: StrPath, figures: Mapping[str, Figure], form: str = "png") -> list[Path]:

@@ -1,7 +1,8 @@
 """How fast backendmlp is beside other libraries and beside its bare matrix products.
 
-    python scripts/benchmark.py --quick
-    python scripts/benchmark.py --growth --memory --startup --json figures.json --plot pictures
+    python scripts/benchmark.py --quick --predict
+    python scripts/benchmark.py --discipline adam --batch-size 64
+    python scripts/benchmark.py --predict --growth --memory --startup --json figures.json
 
 Everyone runs in a process of their own, in alternating rounds, with equally many threads.  Exit
 code 1 means that a contestant did not learn what the others did, or broke; no figure is asserted.
@@ -14,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ import click
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # unless it is installed
 
 from benchmarks import goals, report
-from benchmarks.contestants import BACKENDS, ENTRIES, chosen
-from benchmarks.rounds import compete, environment, pinned
-from benchmarks.task import Task, open_dataset, sized, store
+from benchmarks.contestants import BACKENDS, BEFORE, ENTRIES, PREDICTING, chosen
+from benchmarks.rounds import Turn, Worker, compete, environment, one_epoch, pinned
+from benchmarks.task import DISCIPLINES, Discipline, Task, open_dataset, sized, store
 
 from backendmlp.data import Dataset
+
+_QUICK = 10_000  # images
+_PREDICTED = (1, 100, 1000, 60_000)  # images of a call
 
 
 @dataclass
@@ -40,35 +44,65 @@ class Session:
     keys: list[str]
     dataset: Dataset
     folder: Path
+    before: Path | None = None
     cells: goals.Cells = field(default_factory=dict)
+    predictions: goals.Predictions = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     growth: dict[str, dict[int, float]] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
     startup: dict[str, float] = field(default_factory=dict)
     failed: bool = False
 
-    def task(self, contestant: str, batch_size: int, hidden: int) -> Task:
-        return Task(contestant, str(self.folder / "data"), batch_size, hidden, self.threads)
+    def task(self, contestant: str, batch_size: int, discipline: Discipline) -> Task:
+        """What ``contestant`` is to do; one of before goes by its present name there."""
+        checkout = str(self.before) if contestant in BEFORE else ""
+        name = BEFORE.get(contestant, contestant)
+        data = str(self.folder / "data")
+        return Task(name, data, batch_size, discipline, self.threads, checkout=checkout)
 
-    def measure(self, hidden: int, batch_size: int) -> None:
-        """One table: everyone at this batch size and number of hidden units."""
-        tasks = {
-            key: self.task(key, batch_size, hidden) for key in self.keys if key not in self.left_out
-        }
-        outcome = compete(tasks, self.rounds, say)
-        self.left_out |= outcome.absent
-        self.cells[hidden, batch_size] = outcome.results
-        self.failed |= bool(outcome.broken or goals.off(outcome.results))
-        say(f"\nbatch {batch_size}, {hidden} hidden units, {self.images:,} images; an epoch takes")
-        say(report.table(outcome.results))
+    def measure(self, discipline: Discipline, batch_size: int) -> None:
+        """One table: everyone at this discipline and batch size."""
+        results = self.compete(self.keys, discipline, batch_size)
+        self.cells[discipline, batch_size] = results
+        say(f"\nbatch {batch_size}, {discipline.title}, {self.images:,} images; an epoch takes")
+        say(report.table(results))
         say("\nratios of medians (and the median of the rounds' ratios)")
-        say(report.ratio_table(outcome.results))
-        say("\n" + report.accuracy_text(outcome.results))
+        say(report.ratio_table(results))
+        say("\n" + report.agreement_text(results))
+
+    def predict(self, discipline: Discipline) -> None:
+        """One table: predictions by networks that everyone has trained for an epoch."""
+        counts = sorted({min(count, self.images) for count in _PREDICTED})
+
+        def turn(worker: Worker) -> None:
+            for count in counts:
+                worker.predict(count)
+
+        keys = [key for key in self.keys if key in PREDICTING]
+        results = self.compete(keys, discipline, 64, turn)
+        self.predictions[discipline.hidden] = results
+        say(f"\npredictions, {discipline.title}; a call takes (beside the faster peer)")
+        say(report.prediction_table(results))
+        say("\n" + report.agreement_text(results))
+
+    def compete(
+        self, keys: list[str], discipline: Discipline, batch_size: int, turn: Turn = one_epoch
+    ) -> goals.Results:
+        tasks = {
+            key: self.task(key, batch_size, discipline)
+            for key in keys
+            if key not in self.left_out and ENTRIES[key].takes_part(discipline)
+        }
+        outcome = compete(tasks, self.rounds, say, turn)
+        self.left_out |= outcome.absent
+        self.failed |= bool(outcome.broken or goals.off(outcome.results))
+        return outcome.results
 
     def verdicts(self) -> list[goals.Verdict]:
         pixels = self.images * self.dataset.features
         return [
             *goals.ratio_verdicts(self.cells),
+            *goals.prediction_verdicts(self.predictions),
             *goals.startup_verdicts(self.startup),
             *goals.memory_verdicts(self.memory, pixels),
             *goals.growth_verdicts(self.growth),
@@ -76,8 +110,16 @@ class Session:
 
     def as_dict(self) -> dict[str, Any]:
         cells = [
-            {"hidden": hidden, "batch_size": size, "results": [r.as_dict() for r in found.values()]}
-            for (hidden, size), found in self.cells.items()
+            {
+                "discipline": asdict(discipline),
+                "batch_size": size,
+                "results": [result.as_dict() for result in found.values()],
+            }
+            for (discipline, size), found in self.cells.items()
+        ]
+        predictions = [
+            {"hidden": hidden, "results": [result.as_dict() for result in found.values()]}
+            for hidden, found in self.predictions.items()
         ]
         return {
             "machine": report.machine(self.threads),
@@ -87,6 +129,7 @@ class Session:
             "labels": {key: ENTRIES[key].label for key in self.keys},
             "left_out": self.left_out,
             "cells": cells,
+            "predictions": predictions,
             "growth": self.growth,
             "memory": self.memory,
             "startup": self.startup,
@@ -102,11 +145,31 @@ def _threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _hidden(context: click.Context, option: click.Parameter, texts: Any) -> list[tuple[int, ...]]:
+    try:
+        return [tuple(int(units) for units in text.split(",")) for text in texts]
+    except ValueError as error:
+        raise click.BadParameter(f"give numbers with commas between: {error}") from error
+
+
 @click.command()
+@click.option(
+    "--discipline",
+    "names",
+    type=click.Choice(list(DISCIPLINES)),
+    multiple=True,
+    help="What is trained.  Default: all; with --hidden sgd.",
+)
 @click.option(
     "--batch-size", "batch_sizes", type=int, multiple=True, help="Default: 64, 256, 1024."
 )
-@click.option("--hidden", "hiddens", type=int, multiple=True, help="Default: 100.")
+@click.option(
+    "--hidden",
+    "hiddens",
+    multiple=True,
+    callback=_hidden,
+    help="Other hidden layers, as 1024 or 256,128.",
+)
 @click.option("--images", type=int, default=60_000, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=_threads, help="Default: all cores.")
@@ -124,7 +187,13 @@ def _threads() -> int:
     type=click.Choice(list(ENTRIES)),
     help="These contestants alone.",
 )
-@click.option("--quick", is_flag=True, help="Batch 64, 10,000 images, 3 rounds: a minute.")
+@click.option("--quick", is_flag=True, help="Batch 64, 10,000 images, 3 rounds: minutes.")
+@click.option("--predict", is_flag=True, help="Predictions of 1 to 60,000 images.")
+@click.option(
+    "--before",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
+    help="Another checkout, built: its library beside this one, in plain descent.",
+)
 @click.option("--growth", is_flag=True, help="Time per image from 6,000 to 600,000 images.")
 @click.option("--memory", is_flag=True, help="Peak memory of a training.")
 @click.option("--startup", is_flag=True, help="Imports, help, and the way to the first batch.")
@@ -132,14 +201,17 @@ def _threads() -> int:
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="All figures.")
 @click.option("--plot", type=click.Path(path_type=Path), help="A folder for the pictures.")
 def main(
+    names: tuple[str, ...],
     batch_sizes: tuple[int, ...],
-    hiddens: tuple[int, ...],
+    hiddens: list[tuple[int, ...]],
     images: int,
     rounds: int,
     threads: int,
     backends: tuple[str, ...],
     only: tuple[str, ...],
     quick: bool,
+    predict: bool,
+    before: Path | None,
     growth: bool,
     memory: bool,
     startup: bool,
@@ -149,29 +221,42 @@ def main(
 ) -> None:
     """Time backendmlp beside its peers, in one alternating run."""
     if quick:
-        batch_sizes, images, rounds = batch_sizes or (64,), min(images, 10_000), min(rounds, 3)
+        batch_sizes, images, rounds = batch_sizes or (64,), min(images, _QUICK), min(rounds, 3)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         session = Session(
             threads,
             rounds,
             images,
-            list(only) or chosen(backends),
+            list(only) or chosen(backends, before is not None),
             open_dataset(quick, say),
             Path(folder),
+            before,
         )
         say(report.machine_text(report.machine(threads)))
         say("peers get the order of the images for nothing; backendmlp shuffles within its time")
         store(sized(session.dataset, images), session.folder / "data")
-        sizes = [(h, b) for h in hiddens or (100,) for b in batch_sizes or (64, 256, 1024)]
+        disciplines = _disciplines(names, hiddens)
+        cells = [(d, size) for d in disciplines for size in batch_sizes or d.batch_sizes]
         if profile:
-            _profile(session, sizes)
+            _profile(session, cells)
             return
-        for hidden, batch_size in sizes:
-            session.measure(hidden, batch_size)
+        for discipline, batch_size in cells:
+            session.measure(discipline, batch_size)
+        if predict:
+            for hidden in dict.fromkeys(discipline.hidden for discipline in disciplines):
+                session.predict(next(d for d in disciplines if d.hidden == hidden))
         _measure_whole(session, growth, memory, startup)
         say("\n" + report.checklist(session.verdicts()))
         _keep(session, json_file, plot)
     sys.exit(1 if session.failed else 0)  # fmt: skip
+
+
+def _disciplines(names: tuple[str, ...], hiddens: list[tuple[int, ...]]) -> list[Discipline]:
+    """What is to be trained, with other hidden layers where those are asked for."""
+    if not hiddens:
+        return [DISCIPLINES[name] for name in names or DISCIPLINES]
+    found = [DISCIPLINES[name] for name in names or ("sgd",)]
+    return [replace(discipline, hidden=hidden) for discipline in found for hidden in hiddens]
 
 
 def _measure_whole(session: Session, growth: bool, memory: bool, startup: bool) -> None:
@@ -186,16 +271,15 @@ def _measure_whole(session: Session, growth: bool, memory: bool, startup: bool) 
         if startup:
             session.startup = whole.startup(*common, session.rounds, session.threads, say)
     if growth:
-        session.growth = whole.growth(
-            session.task("", 64, 100), session.dataset, session.folder, session.rounds, say
-        )
+        task = session.task("", 64, DISCIPLINES["sgd"])
+        session.growth = whole.growth(task, session.dataset, session.folder, session.rounds, say)
 
 
-def _profile(session: Session, sizes: list[tuple[int, int]]) -> None:
+def _profile(session: Session, cells: list[tuple[Discipline, int]]) -> None:
     """In a process of its own, so that BLAS obeys the number of threads."""
-    for hidden, batch_size in sizes:
+    for discipline, batch_size in cells:
         for numerics, dtype in (("native", "float32"), ("bitwise", "float64")):
-            task = session.task("", batch_size, hidden)
+            task = session.task("", batch_size, discipline)
             command = [sys.executable, "-m", "benchmarks.profiling", task.encode(), numerics, dtype]
             with pinned(session.threads):
                 subprocess.run(command, env=environment(session.threads), check=True)

@@ -1,6 +1,8 @@
 """Trials of what must never be lost, at full size; each prints one line and exits 1 on failure.
 
     python scripts/endurance.py kills               100 trainings killed by SIGKILL and resumed
+    python scripts/endurance.py kills --train "--hidden 64,32 --optimizer adam --patience 30
+        --validation-split 0.2 --class-weight balanced" --checkpoint-every 0.001m
     python scripts/endurance.py together            20 trainings at once
     python scripts/endurance.py soak                1000 epochs: memory and time stay flat
     python scripts/endurance.py larger-than-memory  data of three times a memory limit
@@ -13,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -50,17 +53,20 @@ def cli() -> None:
 @click.option("--count", default=100, show_default=True)
 @click.option("--epochs", default=30, show_default=True)
 @click.option("--seed", default=None, type=int, help="Of the moments; printed, so they come again.")
-def kills(count: int, epochs: int, seed: int | None) -> None:
+@click.option("--train", default="", help="More options of the trainings.")
+@click.option("--checkpoint-every", default="1", show_default=True, help="Of those to be killed.")
+def kills(count: int, epochs: int, seed: int | None, train: str, checkpoint_every: str) -> None:
     """Kill trainings at random moments, writing included; resume each to the same digest."""
     seed = random.randrange(2**32) if seed is None else seed
     moments, began = random.Random(seed), time.monotonic()
     with workplace() as place:
         options = ("--data", str(data(place / "data", 1000, 200)), "--epochs", str(epochs))
+        options += tuple(shlex.split(train))
         expected, lasting = reference(place / "reference", options)
         writing, early, done = 0, 0, 0
         while done < count:
             folder = place / f"run{done}"
-            process = start("--out", str(folder), *options)
+            process = start("--out", str(folder), *options, "--checkpoint-every", checkpoint_every)
             while not folder.exists() and process.poll() is None:
                 time.sleep(0.001)
             time.sleep(moments.uniform(0, lasting))
@@ -101,11 +107,13 @@ def together(count: int, epochs: int) -> None:
 @cli.command()
 @click.option("--epochs", default=1000, show_default=True, type=click.IntRange(min=20))
 @click.option("--images", default=1000, show_default=True)
-def soak(epochs: int, images: int) -> None:
+@click.option("--train", default="", help="More options of the trainings.")
+def soak(epochs: int, images: int, train: str) -> None:
     """Train long; from a tenth of the epochs to the last, memory and time per epoch stay flat."""
     began = time.monotonic()
     with workplace() as place:
         options = ("--data", str(data(place / "data", images, 200)), "--epochs", str(epochs))
+        options += tuple(shlex.split(train))
         memory, times = watched(("--out", str(place / "first"), *options))
         expected = json.loads((place / "first" / "run.json").read_text())["weights_sha256"]
         finish("--out", str(place / "second"), *options)

@@ -44,6 +44,7 @@ def readers() -> dict[str, list[tuple[str, Reader]]]:
     import PIL.PngImagePlugin  # noqa: F401
     import safetensors.numpy  # noqa: F401
 
+    from backendmlp import MLP
     from backendmlp.data import idx, npz, pictures
     from backendmlp.runs import checkpoint, modelfile, record
 
@@ -51,7 +52,7 @@ def readers() -> dict[str, list[tuple[str, Reader]]]:
     return {
         "idx": [(n, lambda path, d=d: idx.read_idx(path, d)) for n in names for d in (1, 3)],
         "npz": [("input", npz.load_file), ("input", npz.load_inputs)],
-        "model": [("input", modelfile.load_model)],
+        "model": [("input", modelfile.load_model), ("input", MLP.load)],
         "checkpoint": [("input", checkpoint.load)],
         "receipt": [("input", record.read)],
         "picture": [("input", lambda path: pictures.read_pictures([path], PICTURE_SHAPE))],
@@ -124,9 +125,12 @@ def _nested(depth: int) -> list[Any]:
 ODDITIES: dict[type, list[Any]] = {
     int: [0, 1, -1, 2, 3, 2**31, 2**63, 2**64, 10**400, 10**4000],
     float: [0.0, -0.0, 0.5, 5e-324, 1e308, float("inf"), float("nan")],
-    str: ["", "a", "0" * 64, "x" * 3000, "\0\x1b[2J\n", "\ud800", "bitwise", "float32", "F16"],
+    str: [
+        *("", "a", "0" * 64, "x" * 3000, "\0\x1b[2J\n", "\ud800", "bitwise", "float32", "F16"),
+        *("adam", "squared_error", "tanh", "balanced", "adaptive", "validation_loss"),
+    ],
     bool: [None, True, False],
-    list: [[], [1], [2, 3], [0, 2**40, 2**40], [1] * 65, ["a", "b"], [["epoch", 1]]],
+    list: [[], [1], [2, 3], [0, 2**40, 2**40], [1] * 65, [0.5, 2], ["a", "b"], [["epoch", 1]]],
     dict: [{}, {"": {}}, {"format": 1}, {"epoch": 1}, {"dtype": "F32"}],
     object: [_nested(depth) for depth in (3, 100, 900, 960)],
 }
@@ -185,7 +189,7 @@ def _mutate_layout(header: bytes, body: bytes, rng: random.Random) -> tuple[byte
 
 
 SHAPES = [
-    *([], [0], [1], [2], [3], [2, 3], [3, 2], [6, 3], [3, 0]),
+    *([], [0], [1], [2], [3], [2, 3], [3, 2], [4, 2], [3, 3], [6, 3], [3, 0]),
     [0, 2**40, 2**40],
     [2**63, 0],
     [1] * 64,

@@ -1,11 +1,13 @@
 """Every backend that can run here, and small real data, for all tests.
 
-``BACKENDMLP_REQUIRE=cupy,torch,compiled`` turns the skips of these backends, or of the compiled
-steps, into failures: a machine that has a GPU must not pass by leaving the GPU out.
+``BACKENDMLP_REQUIRE=cupy,torch,compiled,sklearn`` turns the skips of these backends, of the
+compiled steps, or of packages that a test needs, into failures: a machine that has a GPU must not
+pass by leaving the GPU out.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -31,6 +33,9 @@ PLACES = {
 # Threads that wait by spinning starve one another where tests share a machine; read by OpenMP when
 # PyTorch is imported, here or in a subprocess.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# SciPy reads it when it is imported; scikit-learn's checks of other libraries' arrays need it.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+PACKAGES = ("sklearn", "onnx", "onnxruntime", "pandas", "polars")
 REQUIRED = set(os.environ.get("BACKENDMLP_REQUIRE", "").replace(" ", "").split(",")) - {""}
 
 
@@ -44,8 +49,19 @@ def open_or_skip(place: str) -> Backend:
         pytest.skip(str(error))
 
 
+def import_or_skip(package: str) -> ModuleType:
+    """``package``; where it is not installed, the test, or all tests of the module, are skipped."""
+    assert package in (*PACKAGES, "torch")
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        if package in REQUIRED:
+            pytest.fail(f"BACKENDMLP_REQUIRE asks for {package!r}: {error}")
+        pytest.skip(f"{package} is not installed", allow_module_level=True)
+
+
 def pytest_sessionstart() -> None:
-    known = [*PLACES, "compiled"]
+    known = [*PLACES, "compiled", *PACKAGES]
     if REQUIRED - set(known):
         raise pytest.UsageError(f"BACKENDMLP_REQUIRE is {sorted(REQUIRED)}; known are {known}")
 

@@ -18,6 +18,7 @@ import backendmlp
 PACKAGE = Path(backendmlp.__file__).parent
 LIBRARIES = ("cupy", "torch", "jax", "array_api_strict")
 HEAVY = ("cupy", "torch", "jax", "array_api_strict", "matplotlib", "pooch", "PIL", "tqdm", "click")
+HEAVY += ("sklearn", "onnx")
 
 
 def python(code: str, *path: Path) -> str:
@@ -129,12 +130,16 @@ def test_a_gpu_that_is_not_there_is_refused_by_number(tmp_path):
         assert sentence.endswith("it has 'cuda:0', 'cuda:1'"), sentence
 
 
+# Which make another library's own models, beside the backend that makes its arrays.
+EXCHANGE = {"exchange/sequential.py"}
+
+
 def test_libraries_are_named_in_the_backend_alone():
     """Names and imports; strings, docstrings and comments may speak of them."""
     sources = sorted(PACKAGE.rglob("*.py"))
     assert len(sources) > 15
     for source in sources:
-        if source.name == "backend.py":
+        if source.name == "backend.py" or source.relative_to(PACKAGE).as_posix() in EXCHANGE:
             continue
         text = source.read_text(encoding="utf-8")
         tokens = tokenize.generate_tokens(io.StringIO(text).readline)
@@ -144,6 +149,27 @@ def test_libraries_are_named_in_the_backend_alone():
                 names |= {str(getattr(arg, "value", "")).lower() for arg in node.args}
         found = [name for name in names if any(library in name for library in LIBRARIES)]
         assert found == [], source.relative_to(PACKAGE)
+
+
+def test_one_module_imports_scikit_learn():
+    found = []
+    for source in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            if any(name.partition(".")[0] == "sklearn" for name in names):
+                found.append(source.relative_to(PACKAGE).as_posix())
+    assert set(found) == {"estimators/scikit.py"}
+
+
+def test_without_scikit_learn_the_extra_is_what_is_missing():
+    code = "import sys; sys.modules['sklearn'] = None; "
+    sentence = refusal(f"{code}backendmlp.MLPClassifier")
+    assert sentence == (
+        "the package 'scikit-learn' is not installed; install it with: pip install "
+        "'backendmlp[sklearn]'"
+    )
+    assert python(f"{code}from backendmlp import *; print(MLP.__name__)") == "MLP"
 
 
 def imported(name: str, tree: ast.AST) -> set[str]:

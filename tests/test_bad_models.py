@@ -42,7 +42,7 @@ def _other_kind(path: Path) -> None:
 
 def _newer(path: Path) -> None:
     text = path.read_bytes()
-    path.write_bytes(text.replace(b'\\"format\\": 1,', b'\\"format\\": 9,', 1))
+    path.write_bytes(text.replace(b'\\"format\\": 3,', b'\\"format\\": 9,', 1))
     assert path.read_bytes() != text
 
 
@@ -98,7 +98,7 @@ def _nested(path: Path) -> None:
 
 RECEIPTS = {
     "cut short": (_cut, "damaged JSON"),
-    "newer": (_edit(format=2), "newer backendmlp (format 2)"),
+    "newer": (_edit(format=9), "newer backendmlp (format 9)"),
     "no format": (_edit(format=True), "no format number"),
     "nested 100,000 deep": (_nested, "damaged JSON"),
     "no object": (lambda path: path.write_text("[1]"), "no JSON object"),

@@ -25,13 +25,12 @@ from commandline import (
 )
 from conftest import open_or_skip
 
-from backendmlp import InputError
+from backendmlp import InputError, digest
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config
 from backendmlp.data import load_folder
 from backendmlp.data.origin import origin
 from backendmlp.network.evaluation import Evaluation
-from backendmlp.network.model import Parameters
 from backendmlp.runs import checkpoint
 from backendmlp.runs.modelfile import load_model
 from backendmlp.runs.record import Data
@@ -306,7 +305,7 @@ def _replace(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 
 
 DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "newer": (_replace(b'\\"format\\": 2,', b'\\"format\\": 7,'), "newer backendmlp (format 7)"),
+    "newer": (_replace(b'\\"format\\": 3,', b'\\"format\\": 7,'), "newer backendmlp (format 7)"),
     "cut short": (lambda text: text[:-1], "cut short"),
     "empty": (lambda text: b"", "cut short"),
     "another kind": (_replace(b"backendmlp-checkpoint", b"backendmlp-checkpoinx"), "another kind"),
@@ -316,8 +315,8 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         "epochs differ",
     ),
     "another format": (
-        _replace(b'\\"format\\": 2,', b'\\"format\\": 1,'),
-        "its tensors are not those",
+        _replace(b'\\"format\\": 3,', b'\\"format\\": 1,'),
+        "its config has",
     ),
     "NaN": (lambda text: text.replace(text[-8:], np.float64(np.nan).tobytes()), "not finite"),
 }
@@ -342,18 +341,15 @@ def test_a_checkpoint_reads_back_to_the_bit(data: Path, tmp_path: Path):
     run = begun(tmp_path, data, open_or_skip("numpy"), 1, 3)
     found, state = checkpoint.load(tmp_path / CHECKPOINT), run.trainer.state()
     assert (found.config, found.data, found.epochs) == (run.config, run.data, run.epochs)
-    for name, value in state.parameters.items():
-        assert np.array_equal(found.state.parameters[name], value)
-        assert np.array_equal(found.state.before[name], state.before[name])
-    assert np.array_equal(found.state.totals, state.totals)
-    assert np.array_equal(found.state.picked, state.picked)
+    for name in ("learned", "before", "parts"):
+        assert digest(getattr(found.state, name)) == digest(getattr(state, name))
 
 
 def test_a_training_that_diverges_keeps_its_last_good_checkpoint(data: Path, tmp_path: Path):
     run = begun(tmp_path, data, open_or_skip("numpy"), 1, 0)
     before = (tmp_path / CHECKPOINT).read_bytes()
     state = run.trainer.state()
-    state.parameters["b2"][3] = np.nan
+    state.learned["b2"][3] = np.nan
     run.trainer.restore(state)
     run.trainer.advance(3)
     run.save_checkpoint()
@@ -376,12 +372,12 @@ def test_weights_beyond_the_grid_are_resumed_to_the_bit(tmp_path: Path):
             run.epochs.append(next(training.train(run.trainer)))
         run.trainer.advance(batches)
         run.save_checkpoint()
-        left = run.trainer.state().parameters
+        left = run.trainer.state().learned
         again = run.trainer.arithmetic.settle(left["W2"])
         assert (again != left["W2"]).any()  # or this test would show nothing
         run = make(folder, data, numpy, config)
         run.resume(checkpoint.load(folder / CHECKPOINT))
-        for name, value in run.trainer.state().parameters.items():
+        for name, value in run.trainer.state().learned.items():
             assert exact.bits(value) == exact.bits(left[name])
         assert run.train()
         assert weights_digest(folder / "model.safetensors") == digest
@@ -390,7 +386,7 @@ def test_weights_beyond_the_grid_are_resumed_to_the_bit(tmp_path: Path):
 def poisoned(run: Run) -> Run:
     """The run with a weight that is not finite any more, wherever it stands."""
     state = run.trainer.state()
-    state.parameters["b2"][3] = np.nan
+    state.learned["b2"][3] = np.nan
     run.trainer.restore(state)
     return run
 
@@ -418,8 +414,8 @@ def test_so_does_a_test_loss_that_is_not_finite(
     run = make(tmp_path, data, open_or_skip("numpy"))
     run.resume(checkpoint.load(tmp_path / CHECKPOINT))
 
-    def overflowing(arithmetic, scores, labels):
-        return Evaluation(float("inf"), 0.5), to_numpy(scores.probabilities)
+    def overflowing(arithmetic, criterion, scores, targets):
+        return Evaluation(float("inf"), 0.5), to_numpy(scores.outputs)
 
     monkeypatch.setattr(training, "evaluate_and_fetch", overflowing)
     with pytest.raises(DivergenceError, match=r"test loss .* of before that epoch are kept"):
@@ -428,11 +424,18 @@ def test_so_does_a_test_loss_that_is_not_finite(
     assert kept == weights_digest(tmp_path / "epochs" / "0001.safetensors")
 
 
+SEVEN = ("hidden", "epochs", "batch_size", "lr", "seed", "numerics", "dtype")
+
+
 def in_format_1(folder: Path) -> None:
     """The folder's checkpoint as it was written before it had the weights of before the epoch."""
     found = checkpoint.load(folder / CHECKPOINT)
     found.state.before = None
-    with mock.patch.object(checkpoint, "FORMAT", 1):
+    old = {k: v for k, v in found.config.as_dict().items() if k in SEVEN} | {"hidden": 100}
+    with (
+        mock.patch.object(checkpoint, "FORMAT", 1),
+        mock.patch.object(Config, "as_dict", return_value=old),
+    ):
         checkpoint.save(folder / CHECKPOINT, found)
 
 
@@ -448,10 +451,10 @@ def test_and_says_which_weights_it_keeps_when_it_diverges(data: Path, tmp_path: 
     in_format_1(tmp_path)
     run = make(tmp_path, data, open_or_skip("numpy"))
     run.resume(checkpoint.load(tmp_path / CHECKPOINT))
-    expected = run.trainer.state().parameters
+    expected = run.trainer.state().learned
     run.trainer.advance(1)
     run.trainer.stepper = run.trainer._new_stepper(
-        Parameters(**{k: v * np.nan for k, v in expected.items()})
+        run.trainer._on_device({k: v * np.nan for k, v in expected.items()})
     )
     with pytest.raises(DivergenceError, match="weights it went on with in that epoch are kept"):
         run.train()

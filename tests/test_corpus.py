@@ -37,9 +37,9 @@ ACCEPTED = {
     "npz": "stored deflated fortran big-endian-64 last-dimension-1 version-3 python-2-header "
     "another-member behind-a-program booleans negative beyond-255 labels-beyond-bytes features "
     "features-weights-validation half-precision",
-    "model": "float32 float64 features settled-features with-data",
-    "checkpoint": "at-the-start within-an-epoch within-an-epoch-with-before",
-    "receipt": "whole no-epochs",
+    "model": "float32 float64 features settled-features with-data deep regression",
+    "checkpoint": "at-the-start within-an-epoch within-an-epoch-with-before deep-within-an-epoch",
+    "receipt": "whole no-epochs deep",
     "picture": "16-bit animated bilevel gray gray-alpha idx-images interlaced palette rgba texts",
 }
 

@@ -11,6 +11,7 @@ import pytest
 
 from backendmlp import MLP, Config, InputError, memory, select
 from backendmlp.data.origin import Origin
+from backendmlp.network.model import shapes
 from backendmlp.runs import record as records
 from backendmlp.runs.checkpoint import Checkpoint, load, save
 from backendmlp.runs.record import Data
@@ -149,23 +150,37 @@ def test_more_epochs_than_a_receipt_can_hold(tmp_path, data):
     assert not folder.exists()
 
 
-def test_the_longest_run_fits_its_receipt_and_its_checkpoint(tmp_path):
+LONG = {
+    "two layers": Config(2, dtype="float64"),
+    "many layers": Config((2,) * 64, optimizer="adam", patience=3, monitor="validation_loss"),
+    "regression": Config((), loss="squared_error", validation_split=0.5, patience=3),
+    "many classes": Config(2, class_weight=(1 / 3,) * 60_000),
+}
+
+
+@pytest.mark.parametrize("config", LONG.values(), ids=LONG)
+def test_the_longest_run_fits_its_receipt_and_its_checkpoint(config, tmp_path):
     sha = "a" * 64
     loss = -1.2345678901234567e-300  # as long as a number can be
-    tensors = dict.fromkeys(("W1", "b1", "W2", "b2"), sha)
-    epochs = [EpochRecord(99_999, loss, loss, loss, loss, sha, tensors, sha) for _ in range(1_000)]
-    config, origin = Config(2, dtype="float64"), Data(Origin("n" * 255, "p" * 4096), sha)
-    none = np.zeros(0)
-    weights = {
-        "W1": np.zeros((3, 2)), "b1": np.zeros(2), "W2": np.zeros((2, 2)), "b2": np.zeros(2),
-    }  # fmt: skip
-    sizes = {"r": [], "c": []}
-    for count in (0, 1_000):
+    values = dict.fromkeys(("validation_loss", "validation_accuracy", "validation_r2"), loss)
+    weights = {name: np.zeros(shape) for name, shape in shapes(config.sizes(3, 2)).items()}
+    tensors = dict.fromkeys(weights, sha)
+    epochs = [
+        EpochRecord(number, loss, loss, loss, loss, sha, tensors, sha, loss, **values)
+        for number in range(1, 101)
+    ]
+    origin = Data(Origin("n" * 255, "p" * 4096), sha)
+    parts = dict.fromkeys(config.recipe().loss.parts, np.zeros(0))
+    found = {"r": [], "c": []}
+    for count in (0, 100):
         record = records.Record(config, "numpy", "cpu", origin, epochs[:count])
         records.write(tmp_path / "r", record)
-        state = State(count, 0, weights, none, none)
+        state = State(count, 0, weights, parts)
         save(tmp_path / "c", Checkpoint(config, origin, state, epochs[:count]))
-        for name, found in sizes.items():
-            found.append((tmp_path / name).stat().st_size)
-    for empty, full in sizes.values():
-        assert empty + (full - empty) * records.MOST_EPOCHS / 1_000 < records.LIMIT
+        for name, sizes in found.items():
+            sizes.append((tmp_path / name).stat().st_size)
+    most = records.most_epochs(config)
+    assert most == (records.MOST_EPOCHS if len(config.hidden) < 9 else most)
+    assert most > 2_000
+    for empty, full in found.values():
+        assert empty + (full - empty) * most / 100 < records.LIMIT

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from itertools import count
 
 import numpy as np
 import pytest
@@ -9,33 +10,54 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.runs.modelfile import load_model, save_model
 from backendmlp.strictjson import to_json
 from backendmlp.tensorfile import FILE_LIMIT, HEADER_LIMIT
 
+SEVEN = ("hidden", "epochs", "batch_size", "lr", "seed", "numerics", "dtype")
 METADATA = {
-    "config": {"hidden": 3, "learning_rate": 0.1, "seed": None},
+    "config": Config(3, numerics="native").as_dict(),
     "class_names": ["T-shirt/top", "Größe"],
     "image_shape": [2, 3],
 }
 
+OLD = {k: METADATA["config"][k] for k in Config().as_dict() if k in SEVEN} | {"hidden": 3}
 DATA = {"name": "mnist", "path": "/home/Zoë/mnist", "sha256": "0" * 64}
 
 
 def network(dtype=np.float32, shapes=((6, 3), (3,), (3, 2), (2,))):
     rng = np.random.default_rng(0)
     values = [rng.normal(size=shape).astype(dtype) for shape in shapes]
-    return dict(zip(("W1", "b1", "W2", "b2"), values, strict=True))
+    names = (f"{kind}{layer}" for layer in count(1) for kind in "Wb")
+    return dict(zip(names, values, strict=False))
+
+
+def deep(**choices):
+    """A network of three layers, and what is said of it."""
+    config = Config((3, 4), **choices)
+    shapes = ((6, 3), (3,), (3, 4), (4,), (4, 2), (2,))
+    return network(np.float64, shapes), {**METADATA, "config": config.as_dict()}
+
+
+def regression(flat=False, outputs=2):
+    config = Config((), loss="squared_error").as_dict()
+    about = {"config": config, "class_names": [], "flat": flat, "image_shape": [6]}
+    return network(np.float64, ((6, outputs), (outputs,))), about
 
 
 def settled(**changes):
-    """A network of format 2: its features were settled."""
+    """A network whose features were settled."""
     return {**network(np.float64), "unit": 2.0 ** np.arange(-20, -14), **changes}
 
 
 def document(**changes):
-    return json.dumps({"format": 1, **METADATA, **changes})
+    return json.dumps({"format": 3, **METADATA, **changes})
+
+
+def changed(**choices):
+    return document(config={**METADATA["config"], **choices})
 
 
 def file_bytes(parameters=None, text=None, **changes):
@@ -105,7 +127,7 @@ class TestRoundTrip:
     def test_what_is_documented_is_what_is_written(self, path):
         save_model(path, network(), METADATA)
         header = header_of(path.read_bytes())
-        assert json.loads(header["__metadata__"]["backendmlp"]) == {"format": 1, **METADATA}
+        assert json.loads(header["__metadata__"]["backendmlp"]) == {"format": 3, **METADATA}
         assert header["W1"]["shape"] == [6, 3]
 
     def test_more_metadata_rides_along(self, path):
@@ -130,7 +152,17 @@ class TestRoundTrip:
         loaded, metadata = load_model(path)
         assert loaded["unit"].tobytes() == saved["unit"].tobytes()
         assert metadata == METADATA
-        assert 'format\\": 2' in json.dumps(header_of(path.read_bytes())["__metadata__"])
+
+    @pytest.mark.parametrize(
+        "made", [deep(), deep(optimizer="adam"), regression(True, 1), regression()]
+    )
+    def test_networks_of_every_kind(self, path, made):
+        saved, about = made
+        save_model(path, saved, about)
+        loaded, metadata = load_model(path)
+        assert metadata == about
+        assert loaded.keys() == saved.keys()
+        assert all(loaded[name].tobytes() == saved[name].tobytes() for name in saved)
 
     def test_saving_again_what_was_loaded(self, path):
         save_model(path, network(), METADATA)
@@ -144,14 +176,17 @@ class TestSaveRefuses:
         ("parameters", "metadata", "reason"),
         [
             ({"W1": np.full((6, 3), np.nan, np.float32)}, {}, "NaN or infinite values in W1"),
-            ({"b2": np.zeros(3, np.float32)}, {}, "do not fit"),
+            ({"b2": np.zeros(4, np.float32)}, {}, "do not fit"),
             ({"b1": np.zeros(3)}, {}, "dtypes float32, float64"),
             ({"W3": np.zeros(3)}, {}, "has the arrays"),
             ({}, {"class_names": ["a"]}, "list of 2 printable"),
             ({}, {"image_shape": [2, 2]}, "6 features"),
             ({}, {"config": {"x": float("nan")}}, "what JSON cannot"),
             ({}, {"config": {"x": np.float32(1)}}, "what JSON cannot"),
-            ({}, {"config": {"x": "y" * HEADER_LIMIT}}, "too large"),
+            ({}, {"config": {"x": 1}}, r"config that will not do: its config has \['x'\]"),
+            ({}, {"config": Config(4).as_dict()}, r"not hidden \[4\]"),
+            ({}, {"flat": True}, "nothing may say whether targets are flat"),
+            ({}, {"more": "y" * HEADER_LIMIT}, "too large"),
         ],
     )
     def test_what_could_not_be_loaded(self, path, parameters, metadata, reason):
@@ -217,14 +252,33 @@ class TestLoadRefuses:
             ("", "header that is damaged"),
             ("null", "no JSON object"),
             ("[" * 100_000, "header that is damaged"),
-            (document(format=3), r"written by a newer backendmlp \(format 3\); update"),
-            (document(format=3).replace("config", "other"), "newer"),  # whatever else it holds
-            (document(format=2), "it needs .*'unit'"),
+            (document(format=9), r"written by a newer backendmlp \(format 9\); update"),
+            (document(format=9).replace("config", "other"), "newer"),  # whatever else it holds
+            (document(format=2), "config that will not do"),
+            (document(format=2, config=OLD), "it needs .*'unit'"),
+            (document(config=OLD), "config that will not do"),
             (document(format=0), "format number"),
             (document(format=True), "format number"),
             (document(format="1"), "format number"),
             (json.dumps(METADATA), "format number"),
             (document(config=[]), "no config"),
+            (changed(hidden=3), "hidden"),
+            (changed(hidden=[[3]]), "hidden"),
+            (changed(hidden=[True]), "hidden is True"),
+            (changed(hidden=[3] * 65), "65 layers"),
+            (changed(hidden=[3, 3]), "it needs .*'W3', 'b3'"),
+            (changed(hidden=[]), "has the arrays"),
+            (changed(hidden=[4]), r"not hidden \[4\]"),
+            (changed(lr="0.1"), "lr is '0.1'"),
+            (changed(lr=-1), "lr is -1"),
+            (changed(optimizer=["sgd"]), "optimizer"),
+            (changed(optimizer="sdg"), "optimizer is 'sdg'"),
+            (changed(momentum=0.5), "optimizer 'sgd' has no use for it"),
+            (changed(class_weight=[1, "a"]), "class_weight"),
+            (changed(class_weight=[1] * 70_000), "class_weight"),
+            (changed(seed=10**4000), "config"),
+            (changed(loss="squared_error"), "a regression has no class names"),
+            (document(flat=False), "targets are flat"),
             (document(class_names=None), "class_names"),
             (document(class_names=["a"]), "list of 2"),
             (document(class_names=["a", "b", "c"]), "list of 2"),
@@ -267,6 +321,7 @@ class TestLoadRefuses:
             (((6, 3), (4,), (3, 2), (2,)), "do not fit"),
             (((6, 3), (3,), (4, 2), (2,)), "do not fit"),
             (((6, 3), (3,), (3, 2), (3,)), "do not fit"),
+            (((6, 4), (4,), (4, 2), (2,)), "do not fit"),
             (((6,), (3,), (3, 2), (2,)), "do not fit"),
             (((6, 3), (3,), (3,), ()), "do not fit"),
             (((6, 0), (0,), (0, 2), (2,)), "do not fit"),
@@ -300,6 +355,28 @@ class TestLoadRefuses:
         del parameters[name]
         assert_refused(path, file_bytes(parameters), "has the arrays")
 
+    @pytest.mark.parametrize(
+        ("made", "change", "reason"),
+        [
+            (regression(True), {}, "its targets may be flat"),
+            (regression(), {"flat": None}, "flat None"),
+            (regression(), {"flat": 1}, "flat 1"),
+            (regression(), {"class_names": ["a", "b"]}, "a regression has no class names"),
+            (regression(), {"class_names": None}, "a regression has no class names"),
+            (deep(), {"class_names": []}, "list of 2"),
+        ],
+    )
+    def test_other_networks(self, path, made, change, reason):
+        parameters, about = made
+        text = json.dumps({"format": 3, **about, **change})
+        assert_refused(path, file_bytes(parameters, text), reason)
+
+    def test_a_layer_too_many(self, path):
+        parameters, about = deep()
+        text = json.dumps({"format": 3, **about})
+        parameters["W4"], parameters["b4"] = np.ones((2, 2)), np.ones(2)
+        assert_refused(path, file_bytes(parameters, text), "has the arrays")
+
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     @pytest.mark.parametrize("name", ["W1", "b1", "W2", "b2"])
     def test_values_that_are_not_finite(self, path, name, value):
@@ -326,12 +403,12 @@ class TestLoadRefuses:
         ],
     )
     def test_units(self, path, unit, reason):
-        assert_refused(path, file_bytes(settled(unit=unit), format=2), reason)
+        assert_refused(path, file_bytes(settled(unit=unit)), reason)
 
     def test_a_unit_where_none_belongs(self, path):
-        assert_refused(path, file_bytes(settled()), "has the arrays")
+        assert_refused(path, file_bytes(settled(), format=1, config=OLD), "has the arrays")
         single = {**network(), "unit": np.ones(6)}
-        assert_refused(path, file_bytes(single, format=2), "beside weights of dtype float32")
+        assert_refused(path, file_bytes(single), "beside weights of dtype float32")
 
     @pytest.mark.parametrize(
         "change",
@@ -381,7 +458,8 @@ def assert_model_or_refusal(path, data):
     except InputError:
         return
     assert all(np.isfinite(array).all() for array in parameters.values())
-    assert len(metadata["class_names"]) == parameters["b2"].size
+    assert len(metadata["class_names"]) in (parameters["b2"].size, 0)
+    assert Config(**metadata["config"]).as_dict() == metadata["config"]
 
 
 fuzz = settings(

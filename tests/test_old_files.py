@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import open_or_skip
+from formula import dataset
 
 import backendmlp
-from backendmlp import MLP, Config, Dataset, InputError, resume_run, verify
+from backendmlp import MLP, Config, InputError, resume_run, verify
 from backendmlp.runs import checkpoint, record
 from backendmlp.runs.stored import CHECKPOINT
 
@@ -28,15 +29,6 @@ PREDICTIONS = {
     "run/model": "0e728965007017fb02dfada50200d4ad484ab70e671b93521e5c0753e8fbcc08",
     "model-2": "5dd3d46e5056ce9295aee40d39e7491bd9c764c552f86df174167fa0e18ccb5d",
 }
-
-
-def dataset() -> Dataset:
-    row, column = np.arange(96)[:, None], np.arange(20)[None, :]
-    labels = (np.arange(96) * 7 // 4 % 3).astype(np.uint8)
-    levels = row * 37 + column * column * 11 + labels[:, None] * column * 53
-    images = (levels % 256).astype(np.uint8).reshape(96, 4, 5)
-    names = ("a", "b", "c")
-    return Dataset("formula", "here", images[:80], labels[:80], images[80:], labels[80:], names)
 
 
 def features() -> np.ndarray:

@@ -112,7 +112,7 @@ class TestPlotCommand:
             result = cl.call("plot", runs["a"], "--out", tmp_path)
             assert result.code == 0
             assert result.err.count("\n") == 1
-            assert "test images are not at hand: folder" in result.err
+            assert "test data are not at hand: folder" in result.err
             assert "--data" in result.err
             assert {p.name for p in tmp_path.iterdir()} == {"curves.png", "hidden_units.png"}
             again = cl.call("plot", runs["a"], "--out", tmp_path, "--data", moved)
@@ -259,7 +259,7 @@ class TestCurves:
             "test 75.00 %",
             "loss in epoch 2",
             "best in epoch 2",
-            "chosen on the test images",
+            "chosen on the test data",
             "train: mean over the epoch, while the weights moved",
         ]:
             assert text in said
@@ -284,6 +284,87 @@ class TestCurves:
         said = texts(drawing.curves({"": [history(2, test_loss=nothing)]}))
         assert "train 0.500" in said
         assert "nan" not in said
+
+    def test_validation_data_choose_the_best_epoch(self):
+        records = [
+            dataclasses.replace(record, validation_loss=loss, validation_accuracy=1 - loss)
+            for record, loss in zip(history(3), (0.5, 0.25, 0.4), strict=True)
+        ]
+        figure = drawing.curves({"": [records]}, kept=2)
+        said = texts(figure)
+        for text in (
+            "lowest validation loss in epoch 2",
+            "Accuracy in %: best validation in epoch 2",
+            "validation 0.400",
+            "validation 60.00 %",
+            "test 75.00 %",
+            "chosen on the validation data",
+            "vertical line: epoch 2, whose weights the run ended with",
+        ):
+            assert text in said
+        assert "may well do worse" not in said
+        for axes in figure.axes:
+            (line,) = (line for line in axes.lines if list(line.get_xdata()) == [2, 2])
+            assert line.get_linestyle() == "--"
+
+    def test_labels_of_lines_that_end_together_stay_apart(self):
+        records = history(4, test_loss=0.5, validation_loss=0.5, validation_accuracy=0.75)
+        for axes in drawing.curves({"": [records]}).axes:
+            axes.figure.draw_without_rendering()
+            boxes = sorted(text.get_window_extent().y0 for text in axes.texts)
+            assert len(boxes) == (3 if axes is axes.figure.axes[0] else 2)
+            assert min(np.diff(boxes)) > 9 * axes.figure.dpi / 72
+
+    def test_regressions(self):
+        records = history(3, test_accuracy=None, test_r2=0.5)
+        records[0] = dataclasses.replace(records[0], test_r2=-60.0)
+        figure = drawing.curves({"": [records]}, score=drawing.R2)
+        said = texts(figure)
+        for text in ("Squared-error loss", "Test R²: best in epoch 2", "test 0.5000"):
+            assert text in said
+        assert "R² below -1 is not shown" in said
+        assert figure.axes[1].get_ylim()[0] == -1
+
+    def test_a_legend_of_many_choices_stays_in_the_picture(self):
+        names = {f"{i} " + "optimizer adam, " * 12: [history(2)] for i in range(7)}
+        with plots._style():
+            figure = drawing.curves(names)
+            figure.draw_without_rendering()
+            box = figure.legends[0].get_window_extent()
+            assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+            assert box.y0 > figure.axes[0].get_window_extent().y1
+
+
+class TestPredictions:
+    def test_says_how_well_they_fit(self):
+        true = rng.normal(size=(200, 1))
+        figure = drawing.predictions(true, true + 0.5)
+        assert "200 test rows: R² 0." in texts(figure)
+        assert "root mean squared error 0.5" in texts(figure)
+        (axes,) = figure.axes
+        assert axes.get_xlim() == axes.get_ylim()
+        assert len(axes.collections[0].get_offsets()) == 200
+
+    @pytest.mark.parametrize(("outputs", "panels"), [(2, 2), (3, 3), (12, 9)])
+    def test_a_panel_for_each_output(self, outputs, panels):
+        true = rng.normal(size=(50, outputs))
+        figure = drawing.predictions(true, true)
+        for number in range(outputs):
+            assert (f"output {number}: R² 1.0000" in texts(figure)) == (number < panels)
+        assert ("9 of 12 outputs shown" in texts(figure)) == (outputs == 12)
+
+    def test_many_rows_are_counted_in_cells(self, tmp_path):
+        true = rng.normal(size=(5000, 1))
+        with plots._style():
+            figure = drawing.predictions(true, true + rng.normal(size=(5000, 1)))
+            assert "the darker a cell" in texts(figure)
+        (path,) = plots.save_figures(tmp_path, {"a": figure}, "svg")
+        assert path.stat().st_size < 10**6
+
+    def test_targets_that_never_vary(self):
+        said = texts(drawing.predictions(np.ones((5, 1)), np.ones((5, 1))))
+        assert "R²" not in said
+        assert "root mean squared error 0" in said
 
 
 class TestConfusion:
@@ -340,6 +421,12 @@ class TestHiddenUnits:
         assert figure.axes[0].images[0].get_clim() == (-1, 1)
         assert "all 3 hidden units" in texts(figure)
 
+    def test_of_a_network_without_hidden_units_the_outputs_in_their_order(self):
+        W1 = np.ones((4, 3)) * [1, 3, 2]
+        figure = drawing.hidden_units(W1, (2, 2), kind=drawing.OUTPUT)
+        assert "Weights into all 3 outputs, in their order" in texts(figure)
+        assert figure.axes[0].images[0].get_array()[0, 0] == 1
+
     @pytest.mark.parametrize(
         ("shape", "hidden"), [((28, 28), 100), ((64, 64), 100), ((400, 400), 2), ((1, 300), 50)]
     )
@@ -369,6 +456,33 @@ class TestMistakes:
     def test_few(self, number, said):
         counts = np.array([[4, 0], [number, 5]])
         assert said in texts(drawing.mistakes(mistakes(number, (3, 2)), counts, ["a", "b"]))
+
+
+def test_pictures_of_inputs_that_are_none(tmp_path):
+    """Features have no picture of weights or of mistakes; floats of two dimensions do."""
+    x, y = rng.normal(size=(60, 6)), np.arange(60) % 3
+    for shape, names in (((6,), NAMES[:2]), ((2, 3), NAMES), ((2, 3, 1), NAMES)):
+        images = x.reshape(-1, *shape)
+        data = Dataset("x", "nowhere", images, y, images, y)
+        place = tmp_path / str(len(shape))
+        backendmlp.train_run(place, data, backendmlp.Config(4, epochs=1))
+        assert list(backendmlp.figures(place, dataset=data)) == names
+
+
+def test_kinds_are_named_by_what_was_chosen():
+    config = backendmlp.Config()
+    data = Data(Origin("x"), "a" * 64)
+    configs = [
+        config,
+        dataclasses.replace(config, hidden=(32, 16), l2=0.1),
+        backendmlp.Config(optimizer="adam"),
+    ]
+    made = [Record(one, "numpy", "cpu", data, history(1)) for one in configs]
+    assert list(plots._groups(made)) == [
+        "hidden 100, lr 0.1, optimizer sgd, no l2",
+        "hidden 32,16, lr 0.1, optimizer sgd, l2 0.1",
+        "hidden 100, lr 0.001, optimizer adam, no l2",
+    ]
 
 
 def test_short_names():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,6 +64,20 @@ def test_the_loss_is_an_epochs_and_the_time_left_the_runs(
     assert "2:20 left, loss of epoch 3 0.5000]" in drawn  # seven epochs of 20 s
     assert ("images/s" in drawn) == (width >= 80)
     assert ("/1.00k" in drawn) == (width >= 100)
+    assert max(map(len, terminal.lines()[1:])) < width
+
+
+@pytest.mark.parametrize("width", [60, 100, 140])
+def test_validation_is_shown_where_there_is_room(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    terminal, progress = shown(monkeypatch, 10, 1000, width=width)
+    with progress as bar:
+        bar.epoch(replace(record(1), validation_loss=0.55, validation_accuracy=0.7))
+        bar.images(10)
+        bar._bar.refresh()
+    assert "validation loss 0.5500  validation accuracy 70.00%  test" in capsys.readouterr().out
+    assert (", validation 0.5500]" in terminal.getvalue()) == (width >= 120)
     assert max(map(len, terminal.lines()[1:])) < width
 
 

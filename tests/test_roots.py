@@ -69,7 +69,8 @@ def test_every_library_gives_the_same_roots_and_quotients(other):
 def test_lengths_and_layouts_do_not_matter(backend):
     x, y = numbers(6, -400, 400)[:20_200], numbers(7, -400, 400)[:20_200]
     a, b = backend.asarray(x), backend.asarray(y)
-    for count in range(1, 101):  # the tails of vectors
+    lengths = 1, 3, 8, 17  # JAX compiles each anew
+    for count in range(1, 101) if backend.name != "jax" else lengths:  # the tails of vectors
         at = slice(count * 100, count * 101)
         assert np.array_equal(to_numpy(BITWISE.sqrt(a[at])), np.sqrt(x[at])), count
         assert np.array_equal(to_numpy(a[at] / b[at]), x[at] / y[at]), count

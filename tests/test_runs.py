@@ -81,8 +81,6 @@ def test_the_digest_of_any_arrays(data: Dataset, tmp_path: Path):
 
 def test_what_is_no_data_set(data: Dataset, tmp_path: Path):
     features = np.zeros((20, 28, 28)), np.arange(20) % 2
-    with pytest.raises(InputError, match=r"train_images is 3-dimensional float64; give .* uint8"):
-        Dataset("mine", "here", *features, *features)
     with one_thread():
         train_run(tmp_path / "run", data, Config(epochs=1))
     for call_with in (
@@ -90,7 +88,7 @@ def test_what_is_no_data_set(data: Dataset, tmp_path: Path):
         lambda: resume_run(tmp_path / "run", features),
         lambda: backendmlp.verify(tmp_path / "run", features),
     ):
-        with pytest.raises(InputError, match=r"dataset is tuple.*MLP\.fit"):
+        with pytest.raises(InputError, match=r"dataset is tuple; give a backendmlp\.Dataset"):
             call_with()
     with pytest.raises(InputError, match=r"config is dict; give a backendmlp\.Config"):
         train_run(tmp_path / "a", data, {"epochs": 1})

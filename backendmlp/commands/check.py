@@ -16,8 +16,8 @@ from backendmlp.errors import InputError
 from backendmlp.network.model import Parameters
 from backendmlp.runs import record as records
 from backendmlp.runs.modelfile import load_model
-from backendmlp.runs.record import Data
-from backendmlp.runs.run import MODEL, RECORD
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.stored import MODEL, RECORD
 from backendmlp.runs.verification import hold, open_data, receipt_of
 from backendmlp.steps import compiled
 
@@ -62,7 +62,7 @@ def describe(path: Path) -> None:
 
 def _describe_receipt(path: Path) -> None:
     record = records.read(path)
-    last = record.epochs[-1] if record.epochs else None
+    last = record.ending
     print(f"receipt        {path}")
     print(f"made on        {_plain(record.backend)}, {_plain(record.device)}")
     print(f"epochs         {len(record.epochs)} of {record.config.epochs}")

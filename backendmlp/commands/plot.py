@@ -41,5 +41,7 @@ def plot(
 
 def plot_run(run: Run) -> None:
     """Draw a training that has just ended into its folder."""
-    figures, _ = draw([run.folder], run.dataset, images=run.test[0])
+    # Features lie on the device as they were settled, which only the trainer understands.
+    images = run.test[0] if run.dataset.pixels else None
+    figures, _ = draw([run.folder], run.dataset, images=images)
     save_figures(run.folder, figures)

@@ -4,59 +4,30 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from backendmlp import backend as backends
+from backendmlp import mistakes
 from backendmlp.backend import Backend
 from backendmlp.commands.choices import flags
 from backendmlp.commands.progress import Progress
+from backendmlp.commands.request import Request, new_config, resumed_config
 from backendmlp.commands.stopping import Stop, stopping
 from backendmlp.commands.telling import described, ending
 from backendmlp.config import Config
 from backendmlp.data import Dataset
-from backendmlp.data.origin import Origin, origin
 from backendmlp.errors import InputError
 from backendmlp.runs import folder as runs
 from backendmlp.runs.checkpoint import Checkpoint
 from backendmlp.runs.lock import locked
-from backendmlp.runs.record import Data
-from backendmlp.runs.run import CHECKPOINT, Every, Run, check_same
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.run import Every, Run
+from backendmlp.runs.stored import CHECKPOINT, check_same, stored
 from backendmlp.runs.verification import open_data
-
-_DATA = frozenset({"data", "dataset"})
-
-
-@dataclass(frozen=True)
-class Request:
-    """The options of ``train``.
-
-    ``choices`` are those of a :class:`Config` that the user spelled out, by name; ``given`` the
-    other options that were.
-    """
-
-    backend: str
-    device: str | None
-    data: Path | None
-    dataset: str | None
-    out: Path | None
-    resume: Path | None
-    checkpoint_every: tuple[int | None, float | None]
-    keep_epochs: bool
-    plot: bool
-    quiet: bool
-    choices: Mapping[str, Any]
-    given: frozenset[str]
-
-    @property
-    def names_data(self) -> bool:
-        return bool(self.given & _DATA)
-
-    def origin(self) -> Origin:
-        return origin(self.data, self.dataset)
+from backendmlp.training.stopping import through
 
 
 def run(request: Request) -> int:
@@ -71,43 +42,20 @@ def run(request: Request) -> int:
     if request.resume is None:
         return _begin(request, backend)
     with _folder(request) as folder, locked(folder), backend.scope():
-        found = runs.stored(folder)
+        found = stored(folder)
         if found is not None:
             return _resume(request, backend, folder, found)
-        config, opened = _new_config(request)
+        config, opened = new_config(request)
         _say_new(request, config, folder)
         return _train(request, config, backend, folder, None, opened)
 
 
 def _begin(request: Request, backend: Backend) -> int:
     """Train from the start."""
-    config, opened = _new_config(request)
+    config, opened = new_config(request)
     with _folder(request, config.numerics) as folder, locked(folder), backend.scope():
         runs.refuse_run(folder)
         return _train(request, config, backend, folder, None, opened)
-
-
-def _new_config(request: Request) -> tuple[Config, Dataset | None]:
-    """The configuration asked for, and the data where they were opened for their classes' names."""
-    weights = request.choices.get("class_weight")
-    if not isinstance(weights, dict):
-        return Config(**request.choices), None
-    Config(**{**request.choices, "class_weight": "balanced"})  # what else is wrong is told at once
-    dataset = request.origin().open()
-    named = _weight_of_each(weights, dataset.class_names)
-    return Config(**{**request.choices, "class_weight": named}), dataset
-
-
-def _weight_of_each(weights: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:
-    """The weights of classes with ``names``; one whose weight is not given counts 1."""
-    for name in weights:
-        if name not in names:
-            known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-            raise InputError(
-                f"--class-weight names {name[:80]!r}, which is none of the classes "
-                f"{known or 'since there are no classes'}; check its spelling"
-            )
-    return tuple(weights.get(name, 1.0) for name in names)
 
 
 def _folder(request: Request, numerics: str = "") -> AbstractContextManager[Path]:
@@ -121,10 +69,10 @@ def _folder(request: Request, numerics: str = "") -> AbstractContextManager[Path
 
 
 def _resume(request: Request, backend: Backend, folder: Path, found: Checkpoint) -> int:
-    config = _resumed_config(request, found)
+    config = resumed_config(request, found)
     lost = not (folder / CHECKPOINT).exists()
-    if found.state.epoch < config.epochs or not lost:
-        if lost and found.state.epoch < found.config.epochs:
+    if not lost or not through(config, found.epochs):
+        if lost and not through(found.config, found.epochs):
             _say(request, f"there is no {CHECKPOINT}; going on after epoch {found.state.epoch}")
         return _train(request, config, backend, folder, found)
     _refuse_idle(request, folder)
@@ -161,6 +109,8 @@ def _train(
     every = Every(*request.checkpoint_every)
     settings = (backend, config, dataset, data, every, request.keep_epochs, found)
     with stopping() as stop, runs.prepared(folder, *settings) as training:
+        if found is None:
+            _look(dataset, config)
         finished = training.finished or _watched(request, training, stop)
     if request.plot and training.epochs:
         from backendmlp.commands.plot import plot_run
@@ -168,6 +118,16 @@ def _train(
         plot_run(training)
     _say_end(request, training)
     return 0 if finished else stop.exit_code
+
+
+def _look(dataset: Dataset, config: Config) -> None:
+    """Warn of the classic mistakes with data."""
+    count = len(dataset.train_images)
+    mistakes.look_at_images(dataset.train_images.reshape(count, -1))
+    if config.regression:
+        mistakes.look_at_targets(dataset.train_labels)
+    elif dataset.class_names == tuple(map(str, range(dataset.classes))):
+        mistakes.look_at_labels(dataset.train_labels.astype(np.int64), dataset.classes)
 
 
 def _watched(request: Request, training: Run, stop: Stop) -> bool:
@@ -194,28 +154,6 @@ def _data(
     source = request.origin()
     dataset = source.open() if opened is None else opened
     return dataset, runs.data_of(dataset, source)
-
-
-def _resumed_config(request: Request, found: Checkpoint) -> Config:
-    """The checkpoint's configuration with the options that the user spelled out in it."""
-    spelled, theirs = dict(request.choices), found.config
-    if isinstance(weights := spelled.get("class_weight"), dict):
-        spelled["class_weight"] = _weight_of_each(weights, open_data(found.data).class_names)
-    try:
-        return replace(theirs, **spelled)
-    except InputError:
-        # Another optimiser, say, has no use for the settings of the run's own: it is another run.
-        differing = [
-            f"{name} was {getattr(theirs, name)} and is {value}"
-            for name, value in spelled.items()
-            if name != "epochs" and getattr(theirs, name) != value
-        ]
-        if not differing:
-            raise
-        raise InputError(
-            f"the run cannot be resumed: {'; '.join(differing)}; use the same, or start another "
-            "run with --out"
-        ) from None
 
 
 def _readable_name(request: Request, numerics: str) -> str:

@@ -17,11 +17,13 @@ from backendmlp.data.npz import is_archive
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
 from backendmlp.files import shown
+from backendmlp.findings import picture_shape
 from backendmlp.mlp import MLP
-from backendmlp.network.evaluation import classes as classes_of
+from backendmlp.network.losses import classes as classes_of
 from backendmlp.runs.modelfile import load_model
-from backendmlp.runs.record import Data, parse_data, read
-from backendmlp.runs.run import MODEL, RECORD
+from backendmlp.runs.parsing import Data, parse_data
+from backendmlp.runs.record import read
+from backendmlp.runs.stored import MODEL, RECORD
 from backendmlp.runs.verification import open_data
 from backendmlp.training.epochs import predictions_digest
 
@@ -143,16 +145,14 @@ def _print_result(result: dict[str, Any]) -> None:
 
 def _picture_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
     """(rows, columns) of the pictures that a model with inputs of ``shape`` takes."""
-    if len(shape) == 3 and 1 in (shape[0], shape[2]):  # one channel, before or behind
-        shape = shape[1:] if shape[0] == 1 else shape[:2]
-    if len(shape) != 2:
+    found = picture_shape(shape)
+    if found is None:
         raise InputError(
             f"model file {str(path)!r} takes inputs of shape {shape}, which picture files cannot "
             "give; give an .npz file, written with numpy.savez(FILE, x=...), or choose a model of "
             "gray pictures"
         )
-    rows, columns = shape
-    return rows, columns
+    return found
 
 
 def _load(path: Path, backend: str, device: str | None) -> MLP:

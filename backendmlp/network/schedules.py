@@ -15,6 +15,7 @@ import numpy as np
 
 ADAPTED = 5.0  # what an adaptive rate is divided by where the loss stalls, as in scikit-learn
 LEAST_ADAPTED = 1e-6  # a rate of this or less ends the training instead
+_ENDLESS = 1 << 62  # steps: more than any training makes, and still an int64
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def course(
     epochs: int, per_epoch: int, warmup: float, decay: float | None, decay_every: int | None
 ) -> Course:
     """That of a training of ``epochs`` epochs; ``warmup`` is in epochs too."""
-    climbing = math.ceil(warmup * per_epoch)
+    climbing = math.ceil(min(warmup * per_epoch, _ENDLESS))
     return Course(epochs * per_epoch, per_epoch, climbing, decay or 1.0, decay_every or 1)
 
 
@@ -42,7 +43,7 @@ def constant(step: np.ndarray, course: Course) -> np.ndarray:
 
 def stepwise(step: np.ndarray, course: Course) -> np.ndarray:
     """Times ``decay`` after each ``decay_every`` epochs."""
-    often = step // (course.per_epoch * course.decay_every)
+    often = step // min(course.per_epoch * course.decay_every, _ENDLESS)
     factors = np.multiply.accumulate(np.full(int(often.max(initial=0)) + 1, course.decay))
     return np.where(often > 0, factors[often - 1], 1.0)
 
@@ -80,7 +81,7 @@ def rates(name: str, rate: float, first: int, count: int, course: Course) -> np.
 
 def _share(step: np.ndarray, course: Course) -> np.ndarray:
     """How much of what is behind the warm-up has gone by, from 0 to below 1."""
-    return np.minimum(step / max(course.steps - course.warmup, 1), 1.0)
+    return np.minimum(step / float(max(course.steps - course.warmup, 1)), 1.0)
 
 
 def _cosine(x: np.ndarray) -> np.ndarray:

@@ -113,7 +113,7 @@ def _check_format(metadata: dict[str, Any]) -> None:
 
 def _parse(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Checkpoint:
     try:
-        config = parse_config(dict(metadata["config"]))
+        config = parse_config(dict(metadata["config"]), old=metadata["format"] < 3)
         data = parse_data(dict(metadata["data"]))
         epochs = parse_epochs(list(metadata["epochs"]), config)
         definition = parse_definition(metadata)

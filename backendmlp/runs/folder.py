@@ -55,8 +55,8 @@ def train_run(
     ``on_epoch`` is told each epoch's record, ``on_progress`` the images gone by since it was last
     told, and the training ends early, to be resumed, once ``should_stop`` says so.
 
-    A run in a folder is of uint8 images, which a :class:`Dataset` holds; for other features there
-    is :class:`backendmlp.MLP`.
+    ``validation_split`` in ``config``, or validation data in ``dataset``, make a run that can end
+    early and with its best epoch's weights; weights of rows come with ``dataset`` too.
 
     The :class:`Run` that comes back has ``epochs``, ``finished`` and ``weights_sha256``.  Raises
     :class:`InputError` where the folder holds a run already or something asked for cannot be had.
@@ -93,7 +93,8 @@ def resume_run(
 
     ``dataset`` must be the run's; if None, it is opened where the folder says it came from.  With
     ``epochs`` the run ends after so many in all: more than it was begun with, perhaps, also where
-    it is finished.  The rest is as in :func:`train_run`.
+    it is finished; not of a schedule that depends on how many there are ("linear", "cosine"), and
+    not of a run that ended early.  The rest is as in :func:`train_run`.
     """
     at = backends.select(backend, device)
     every = _every(checkpoint_epochs, checkpoint_seconds)

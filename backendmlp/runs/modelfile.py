@@ -87,11 +87,17 @@ def load_model(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """
     try:
         parameters, metadata = load_tensors(path, _KEY, check=_check_format)
-        metadata["config"] = _check(parameters, metadata).as_dict()
+        config = _check(parameters, metadata)
     except TensorFileError as error:
         raise InputError(f"model file {str(path)!r} {error}") from error
     del metadata["format"]
-    return parameters, metadata
+    names = [name for name in (*_names(config), _UNIT) if name in parameters]
+    return {name: parameters[name] for name in names}, {**metadata, "config": config.as_dict()}
+
+
+def _names(config: Config) -> list[str]:
+    """The arrays of a network, layer by layer."""
+    return list(shapes(config.sizes(1, 1)))
 
 
 def _check_format(metadata: dict[str, Any]) -> None:
@@ -117,7 +123,7 @@ def _config(metadata: dict[str, Any]) -> Config:
     if not isinstance(metadata.get("config"), dict):
         raise TensorFileError(f"has no config in its metadata; {_NOT_OURS}")
     try:
-        return parse_config(metadata["config"])
+        return parse_config(metadata["config"], old=metadata["format"] < 3)
     except InputError as error:
         raise TensorFileError(f"has a config that will not do: {error}") from error
 
@@ -126,8 +132,7 @@ def _check_parameters(
     parameters: dict[str, np.ndarray], config: Config, number: int
 ) -> tuple[int, int]:
     """Refuse arrays that are not those of ``config``; otherwise (F, C), features and outputs."""
-    layers = range(1, len(config.hidden) + 2)
-    names = [f"{kind}{layer}" for layer in layers for kind in "Wb"]
+    names = _names(config)
     units = {1: (False,), 2: (True,)}.get(number, (False, True))
     if set(parameters) - {_UNIT} != set(names) or (_UNIT in parameters) not in units:
         needed = [*names, _UNIT] if units == (True,) else names

@@ -41,15 +41,15 @@ class Data:
         return {**asdict(self.origin), "sha256": self.sha256}
 
 
-def parse_config(value: dict[str, Any]) -> Config:
-    """A configuration with all its entries and no other, or all that the first format had."""
-    every = {entry.name for entry in fields(Config)}
-    if set(value) not in (every, _FIRST):
+def parse_config(value: dict[str, Any], *, old: bool = False) -> Config:
+    """A configuration with all its entries and no other; with those of then in an ``old`` file."""
+    every = _FIRST if old else {entry.name for entry in fields(Config)}
+    if set(value) != every:
         raise InputError(
             f"its config has {sorted(value)!s:.300}, not {sorted(every)!s:.800}; "
             "use a file that backendmlp wrote, or update backendmlp"
         )
-    if isinstance(value["hidden"], list) != (set(value) == every):
+    if isinstance(value["hidden"], list) == old:
         raise InputError(
             f"the hidden in its config is {show(value['hidden'])}; use an undamaged file"
         )

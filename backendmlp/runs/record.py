@@ -131,7 +131,7 @@ def parse(value: dict[str, Any]) -> Record:
     """The record that :meth:`Record.as_dict` described, in this format or an older one."""
     _check_format(value.get("format"))
     data = _section(value, "data", dict)
-    config = parse_config(_section(value, "config", dict))
+    config = parse_config(_section(value, "config", dict), old=value["format"] == 1)
     record = Record(
         config=config,
         backend=_section(value, "backend", str),

@@ -94,8 +94,8 @@ def checked(dataset: Any) -> Dataset:
     if isinstance(dataset, Dataset):
         return dataset
     raise InputError(
-        f"dataset is {type(dataset).__name__}; give a backendmlp.Dataset, of uint8 images and "
-        "labels (for other features there is MLP.fit)"
+        f"dataset is {type(dataset).__name__}; give a backendmlp.Dataset, of images or features "
+        "and labels or targets"
     )
 
 

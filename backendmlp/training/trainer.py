@@ -90,6 +90,9 @@ class Trainer:
     _parts: list[tuple[Array, ...]]
     _fetched: Arrays | None  # what is learned as it stands, once asked for
 
+    # Of the first batch, before any step; None before the first epoch ends, or if it was resumed.
+    first_loss: float | None
+
     def __init__(
         self,
         backend: Backend,
@@ -113,6 +116,7 @@ class Trainer:
         self.rows = balance.weighed(backend, config, rows, outputs, subset)
         self.course = stopping.begin(config)
         self._best: Arrays | None = None
+        self.first_loss: float | None = None
         self._go_on(learned, start.epoch)
 
     @property
@@ -198,9 +202,10 @@ class Trainer:
         Raises :class:`DivergenceError` if the loss or a number learned is not finite; what is
         learned is then that of the end of the epoch before.
         """
-        mean = self._mean_loss()
-        fetched = fetch({"loss": mean, **self.stepper.learned.as_dict(self.recipe)})
-        loss = float(fetched.pop("loss"))
+        mean, first = self._mean_losses()
+        found = {"loss": mean, "first": first, **self.stepper.learned.as_dict(self.recipe)}
+        fetched = fetch(found)
+        loss, begun = float(fetched.pop("loss")), float(fetched.pop("first"))
         if not (math.isfinite(loss) and all(np.isfinite(v).all() for v in fetched.values())):
             self.stepper = self._new_stepper(self._before)
             self._fetched = None
@@ -209,6 +214,8 @@ class Trainer:
                 f"finite any more; the weights {self.kept} are kept, lower the learning rate "
                 f"(now {self.config.lr:g})"
             )
+        if self.epoch == self._start.epoch:
+            self.first_loss = begun
         self._begin(self.epoch + 1)
         self._fetched = fetched
         return loss
@@ -258,8 +265,11 @@ class Trainer:
         if state.before is not None:
             self._before = self._on_device(state.before)
 
-    def _mean_loss(self) -> Array:
-        """The epoch's mean loss, of each row's, found piece by piece to stay within caches."""
+    def _mean_losses(self) -> tuple[Array, Array]:
+        """The epoch's mean loss, and that of its first batch, before any step.
+
+        Rows' losses are found piece by piece, to stay within caches.
+        """
         self._join_parts()
         xp, parts = self.backend.xp, self._parts[0]
         pieces = [slice(at, min(at + _PIECE, self.count)) for at in range(0, self.count, _PIECE)]
@@ -270,7 +280,12 @@ class Trainer:
         weights = self.rows.weights
         if weights is not None:
             weights = xp.take(weights, self._indices, axis=0)
-        return evaluation.mean(self.arithmetic, xp.concat(losses), weights)
+        found, size = xp.concat(losses), min(self.config.batch_size, self.count)
+        first = None if weights is None else weights[:size]
+        return (
+            evaluation.mean(self.arithmetic, found, weights),
+            evaluation.mean(self.arithmetic, found[:size], first),
+        )
 
     def _join_parts(self) -> None:
         if len(self._parts) > 1:

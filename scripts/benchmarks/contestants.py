@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmarks.task import Contestant, Data, Task
+from benchmarks.task import Contestant, Data, Discipline, Task
 
 
 @dataclass(frozen=True)
 class Entry:
-    """``maker`` is "module:class" below this package; ``package`` what must be installed."""
+    """``maker`` is "module:class" below this package; ``package`` what must be installed.
+
+    One that is ``plain`` takes part in plain descent with one hidden layer alone.
+    """
 
     label: str
     dtype: str
@@ -20,10 +23,14 @@ class Entry:
     options: dict[str, Any] = field(default_factory=dict)
     package: str = "numpy"
     gpu: bool = False
+    plain: bool = False
 
     @property
     def installed(self) -> bool:
         return importlib.util.find_spec(self.package) is not None
+
+    def takes_part(self, discipline: Discipline) -> bool:
+        return discipline.plain or not self.plain
 
     def make(self, task: Task, data: Data) -> Contestant:
         module, _, name = self.maker.partition(":")
@@ -45,9 +52,30 @@ def _ours(
 _NUMERICS = (("native", "float32"), ("native", "float64"), ("bitwise", "float64"))
 _PLACES = (("numpy", None), ("torch", None), ("cupy", None), ("torch", "cuda"))
 
+_FEATURES = "ours-bitwise-float64-features"
+_DTYPES = ("float32", "float64")
 _PRODUCTS = {
     f"products-{dtype}": Entry(f"bare products {dtype}", dtype, "plain:Products", {"dtype": dtype})
-    for dtype in ("float32", "float64")
+    for dtype in _DTYPES
+}
+_PASSES = {
+    f"pass-{dtype}": Entry(
+        f"products and a pass {dtype}", dtype, "plain:ProductsAndPass", {"dtype": dtype}
+    )
+    for dtype in _DTYPES
+}
+_OURS = dict(_ours(*numerics, *place) for place in _PLACES for numerics in _NUMERICS)
+_OF_FEATURES = {
+    _FEATURES: Entry(
+        "backendmlp bitwise float64, features", "float64", "ours:Ours",
+        {"numerics": "bitwise", "dtype": "float64", "features": True}, plain=True,
+    )
+}  # fmt: skip
+# Those of another checkout, an older one perhaps, by the names that its own table has for them.
+BEFORE = {f"before-{key}": key for key in (f"ours-{n}-{dtype}" for n, dtype in _NUMERICS)}
+_OF_BEFORE = {
+    key: replace(_OURS[name], label=f"before: {_OURS[name].label}", plain=True)
+    for key, name in BEFORE.items()
 }
 _GPU_PEERS = {
     "torch-gpu": Entry(
@@ -57,31 +85,41 @@ _GPU_PEERS = {
         "PyTorch with CUDA graphs", "float32", "peers:TorchGraph", {}, "torch", gpu=True
     ),
     "jax-gpu": Entry(
-        "JAX jit and scan, GPU", "float32", "peers:Jax", {"device": "gpu"}, "jax", gpu=True
+        "JAX jit and scan, GPU", "float32", "peers:Jax", {"device": "gpu"}, "optax", gpu=True
     ),
 }
 ENTRIES: dict[str, Entry] = {
     **_PRODUCTS,
-    **dict(_ours(*numerics, *place) for place in _PLACES for numerics in _NUMERICS),
-    "jax": Entry("JAX jit and scan", "float32", "peers:Jax", {}, "jax"),
+    **_PASSES,
+    **_OURS,
+    **_OF_FEATURES,
+    **_OF_BEFORE,
+    "jax": Entry("JAX jit and scan, optax", "float32", "peers:Jax", {}, "optax"),
     "keras": Entry("Keras 3 on JAX", "float32", "peers:Keras", {}, "keras"),
-    "numpy": Entry("plain NumPy loop", "float32", "plain:Careful"),
+    "numpy": Entry("plain NumPy loop", "float32", "plain:Careful", plain=True),
     "torch": Entry("PyTorch eager", "float32", "peers:Torch", {}, "torch"),
     "sklearn": Entry("scikit-learn MLPClassifier", "float32", "peers:Sklearn", {}, "sklearn"),
-    "notebook": Entry("notebook", "float64", "plain:Notebook"),
+    "notebook": Entry("notebook", "float64", "plain:Notebook", plain=True),
     **_GPU_PEERS,
 }
 
 CPU = (
-    "products-float32", "ours-native-float32", "jax", "keras", "numpy", "torch", "sklearn",
-    "products-float64", "ours-native-float64", "ours-bitwise-float64", "notebook",
+    "products-float32", "pass-float32", "ours-native-float32", "jax", "keras", "numpy", "torch",
+    "sklearn", "products-float64", "pass-float64", "ours-native-float64", "ours-bitwise-float64",
+    _FEATURES, "notebook",
+)  # fmt: skip
+PREDICTING = (
+    "ours-native-float32", "ours-bitwise-float64", _FEATURES, "torch", "sklearn",
 )  # fmt: skip
 BACKENDS = ("torch", "cupy", "torch-cuda")
 
 
-def chosen(backends: tuple[str, ...]) -> list[str]:
-    """The contestants' keys: those on the CPU, and ours and the GPU's peers for ``backends``."""
-    keys = list(CPU)
+def chosen(backends: tuple[str, ...], before: bool = False) -> list[str]:
+    """The contestants' keys: those on the CPU, ours and the GPU's peers for ``backends``.
+
+    With ``before`` also those of another checkout.
+    """
+    keys = [*CPU, *(BEFORE if before else ())]
     for backend in backends:
         keys += [f"ours-{numerics}-{dtype}-{backend}" for numerics, dtype in _NUMERICS]
     if set(backends) & {"cupy", "torch-cuda"}:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.contestants import ENTRIES
+from benchmarks.contestants import BEFORE, ENTRIES
 from benchmarks.rounds import Result
+from benchmarks.task import DISCIPLINES, Discipline
 
 Results = dict[str, Result]
-Cells = dict[tuple[int, int], Results]  # by hidden units and batch size
+Cells = dict[tuple[Discipline, int], Results]  # by batch size too
+Predictions = dict[tuple[int, ...], Results]  # by units of the hidden layers
 MEGABYTE = 1e6
-TOLERATED = 0.02  # of accuracy, between contestants
+# Between contestants: of accuracy, and of the loss as a share of the median one.
+TOLERATED, TOLERATED_LOSS = 0.02, 0.1
 
 
 @dataclass(frozen=True)
@@ -28,36 +31,61 @@ class Verdict:
         return None if self.figure is None else self.figure <= self.limit
 
 
+Where = Callable[[Discipline], bool]
+
+
+def anywhere(discipline: Discipline) -> bool:
+    return True
+
+
+def plain(discipline: Discipline) -> bool:
+    return discipline.plain
+
+
+def first(discipline: Discipline) -> bool:
+    return discipline == DISCIPLINES["sgd"]
+
+
+def asked(discipline: Discipline) -> bool:
+    """Depth, and optimisers that keep something."""
+    return discipline in (DISCIPLINES["momentum"], DISCIPLINES["adam"])
+
+
 @dataclass(frozen=True)
 class RatioGoal:
-    """``ours`` takes at most ``limit`` times what ``peer`` takes, in all cells or those named."""
+    """``ours`` takes at most ``limit`` times what ``peer`` takes, in the cells that are meant."""
 
     ours: str
     peer: str
     limit: float
+    where: Where = anywhere
     batch_sizes: tuple[int, ...] | None = None
-    hidden: tuple[int, ...] | None = None
 
-    def applies(self, hidden: int, batch_size: int) -> bool:
-        return (self.batch_sizes is None or batch_size in self.batch_sizes) and (
-            self.hidden is None or hidden in self.hidden
-        )
+    def applies(self, discipline: Discipline, batch_size: int) -> bool:
+        return self.where(discipline) and batch_size in (self.batch_sizes or (batch_size,))
 
 
 _NATIVE, _BITWISE = "ours-native-float32", "ours-bitwise-float64"
+_NO_WORSE = 1.05  # times before: medians of one run move by so much
 RATIO_GOALS = (
     RatioGoal(_NATIVE, "jax", 1.0),
-    RatioGoal(_NATIVE, "torch", 0.5),
-    RatioGoal(_NATIVE, "products-float32", 1.25),
-    RatioGoal(_BITWISE, "sklearn", 1.0, (64,), (100,)),
-    RatioGoal(_BITWISE, "notebook", 0.5, (64,), (100,)),
-    RatioGoal(_BITWISE, "products-float64", 1.6),
-    RatioGoal(_BITWISE, "torch", 1.0),
+    RatioGoal(_NATIVE, "torch", 0.5, plain),
+    RatioGoal(_NATIVE, "products-float32", 1.25, plain),
+    RatioGoal(_BITWISE, "sklearn", 1.0, first, (64,)),
+    RatioGoal(_BITWISE, "notebook", 0.5, first, (64,)),
+    RatioGoal(_BITWISE, "products-float64", 1.6, plain),
+    RatioGoal(_BITWISE, "torch", 1.0, plain),
+    RatioGoal(f"{_BITWISE}-features", _BITWISE, 1.5, plain),
+    *(RatioGoal(ours, before, _NO_WORSE) for before, ours in BEFORE.items()),
+    RatioGoal(_NATIVE, "torch", 0.5, asked, (64,)),
+    RatioGoal(_NATIVE, "products-float32", 1.3, asked),
+    RatioGoal(_BITWISE, "sklearn", 1.0, asked),
+    RatioGoal(_BITWISE, "pass-float64", 1.4, asked),
     *(
-        RatioGoal(f"{_NATIVE}-cupy", peer, 1.0, (64, 1024), (100,))
+        RatioGoal(f"{_NATIVE}-cupy", peer, 1.0, first, (64, 1024))
         for peer in ("torch-gpu", "torch-graph", "jax-gpu")
     ),
-    RatioGoal(f"{_BITWISE}-cupy", "torch-gpu", 1.0, (64, 1024), (100,)),
+    RatioGoal(f"{_BITWISE}-cupy", "torch-gpu", 1.0, first, (64, 1024)),
 )
 
 
@@ -72,24 +100,50 @@ def paired_ratio(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def ratio_verdicts(cells: Cells) -> list[Verdict]:
-    """Every goal that is a ratio, in every cell it speaks of."""
-    found = []
-    for goal in RATIO_GOALS:
-        for (hidden, batch_size), results in cells.items():
-            if goal.applies(hidden, batch_size):
-                found.append(_ratio_verdict(goal, hidden, batch_size, results))
-    return found
+    """Every goal that is a ratio, in every cell it speaks of.
+
+    Those of before are no goals where there is nothing of before.
+    """
+    return [
+        _ratio_verdict(goal, f"batch {batch_size}, {discipline.title}", results)
+        for (discipline, batch_size), results in cells.items()
+        for goal in RATIO_GOALS
+        if goal.applies(discipline, batch_size)
+        and (goal.peer not in BEFORE or goal.peer in results)
+    ]
 
 
-def _ratio_verdict(goal: RatioGoal, hidden: int, batch_size: int, results: Results) -> Verdict:
+def _ratio_verdict(goal: RatioGoal, where: str, results: Results) -> Verdict:
     ours, peer = results.get(goal.ours), results.get(goal.peer)
     figure = None if ours is None or peer is None else ratio(ours.seconds, peer.seconds)
     moonshot = " (moonshot)" if (goal.ours, goal.peer) == (_BITWISE, "torch") else ""
-    text = (
-        f"batch {batch_size}, hidden {hidden}: {ENTRIES[goal.ours].label} / "
-        f"{ENTRIES[goal.peer].label}{moonshot}"
-    )
+    text = f"{where}: {ENTRIES[goal.ours].label} / {ENTRIES[goal.peer].label}{moonshot}"
     return Verdict(text, figure, goal.limit)
+
+
+def prediction_verdicts(predictions: Predictions) -> list[Verdict]:
+    """Ours beside the faster of PyTorch and scikit-learn, with the first network."""
+    results = predictions.get(DISCIPLINES["sgd"].hidden)
+    if results is None:
+        return []
+    return [
+        Verdict(
+            f"predicting {count:,} images: {ENTRIES[key].label} / the faster of PyTorch and "
+            "scikit-learn",
+            beside_faster(results, key, count),
+            limit,
+        )
+        for key, limit in ((_NATIVE, 1.0), (_BITWISE, 2.0))
+        for count in (1, 100, 60_000)
+    ]
+
+
+def beside_faster(results: Results, key: str, count: int) -> float | None:
+    """How many times as long as the faster of two peers ``key`` takes to predict ``count``."""
+    found = {k: median(r.predictions[count]) for k, r in results.items() if count in r.predictions}
+    if not {key, "torch", "sklearn"} <= set(found):
+        return None
+    return found[key] / min(found["torch"], found["sklearn"])
 
 
 def spread(values: Iterable[float]) -> float:
@@ -127,16 +181,25 @@ def startup_verdicts(seconds: dict[str, float]) -> list[Verdict]:
     ]  # fmt: skip
 
 
-def final_accuracy(result: Result) -> float | None:
-    """The mean over the last three epochs: a single epoch's swings by a point or two."""
-    last = result.accuracies[-3:]
+def final(values: Sequence[float]) -> float | None:
+    """The mean over the last three epochs: a single epoch's accuracy swings by a point or two."""
+    last = values[-3:]
     return sum(last) / len(last) if last else None
 
 
-def off(results: Results) -> dict[str, float]:
-    """By how much contestants miss the median accuracy, for those that miss it by too much."""
-    found = {key: a for key, r in results.items() if (a := final_accuracy(r)) is not None}
-    if not found:
-        return {}
-    middle = median(found.values())
-    return {key: a - middle for key, a in found.items() if not abs(a - middle) <= TOLERATED}
+def off(results: Results) -> dict[str, str]:
+    """By how much contestants miss the median accuracy or loss, if too much: in words."""
+    found = {key: f"{100 * a:+.2f} points off the median accuracy"
+             for key, a in _gaps(results, "accuracies").items()
+             if not abs(a) <= TOLERATED}  # fmt: skip
+    losses = _gaps(results, "losses", share=True)
+    found |= {key: f"{100 * a:+.1f} % off the median loss" for key, a in losses.items()
+              if not abs(a) <= TOLERATED_LOSS and key not in found}  # fmt: skip
+    return found
+
+
+def _gaps(results: Results, measure: str, share: bool = False) -> dict[str, float]:
+    """What is between each contestant's final ``measure`` and the median one."""
+    found = {key: a for key, r in results.items() if (a := final(getattr(r, measure))) is not None}
+    middle = median(found.values()) if found else 0.0
+    return {key: (a - middle) / (middle if share else 1.0) for key, a in found.items()}

@@ -6,18 +6,20 @@ from collections.abc import Callable
 
 import numpy as np
 
+from backendmlp import MLP
 from backendmlp import backend as backends
-from backendmlp import inputs
-from backendmlp.backend import to_numpy
 from backendmlp.config import Config
 from backendmlp.training.epochs import train_epoch
-from backendmlp.training.trainer import Trainer
-from benchmarks.task import Contestant, Data, Task
+from backendmlp.training.given import taken
+from backendmlp.training.trainer import Start, Trainer
+from benchmarks.task import Contestant, Data, Predict, Task
 
 _EPOCHS = 10**6  # never the last one: each epoch draws the next one's shuffle
 
 
 class Ours(Contestant):
+    """On pixels as they are or, as ``features``, on floats made of them ahead."""
+
     def __init__(
         self,
         task: Task,
@@ -26,13 +28,25 @@ class Ours(Contestant):
         dtype: str,
         backend: str = "numpy",
         device: str | None = None,
+        features: bool = False,
     ) -> None:
         super().__init__(task, data)
         at = backends.select(backend, device)
-        config = Config(task.hidden, _EPOCHS, task.batch_size, task.lr, task.seed, numerics, dtype)
-        x = inputs.images(at, data.images, dtype)
-        y = inputs.labels(at, data.labels, len(data.images))
-        self.trainer = Trainer(at, config, self.start, x, y)
+        discipline = self.discipline
+        self.config = Config(
+            discipline.hidden,
+            _EPOCHS,
+            task.batch_size,
+            discipline.lr,
+            task.seed,
+            numerics,
+            dtype,
+            optimizer=discipline.optimizer,
+            **discipline.numbers,  # type: ignore[arg-type]
+        )
+        self.x = data.floats() if features else data.images
+        given = taken(at, self.config, self.x, data.labels)
+        self.trainer = Trainer(at, self.config, Start(self.start), given.rows, unit=given.unit)
         self.on_gpu = backend == "cupy" or device is not None
 
     def epoch(self) -> None:
@@ -41,7 +55,13 @@ class Ours(Contestant):
         self.trainer.backend.synchronize()
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {k: to_numpy(v) for k, v in self.trainer.parameters.as_dict().items()}
+        return self.trainer.weights()
+
+    def predictor(self) -> Predict:
+        backend = self.trainer.backend.name
+        mlp = MLP(**{**self.config.as_dict(), "epochs": 1}, backend=backend)
+        mlp.fit(self.x, self.data.labels, parameters=self.start)
+        return lambda count: mlp.predict(self.x[:count])
 
     def seconds(self, work: Callable[[], None]) -> float:
         if not self.on_gpu:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ours import cuda_seconds
-from benchmarks.task import Contestant, Data, Task, batches
+from benchmarks.task import Contestant, Data, Discipline, Predict, Task, batches
 
 Array = Any
 
@@ -30,19 +30,30 @@ class Torch(Contestant):
         self.x = torch.from_numpy(data.images).to(device).float().div_(255)
         self.y = torch.from_numpy(data.labels).to(device)
         self.net = self._network().to(device)
-        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=task.lr)
+        self.optimizer = self._optimizer()
         self.batches = batches(len(data.images), task.batch_size)
 
     def _network(self) -> Any:
         torch, start = self.torch, self.start
-        features, hidden = start["W1"].shape
-        first = torch.nn.Linear(features, hidden)
-        last = torch.nn.Linear(hidden, self.data.classes)
-        with torch.no_grad():
-            for layer, number in ((first, "1"), (last, "2")):
-                layer.weight.copy_(torch.from_numpy(start["W" + number].T))
-                layer.bias.copy_(torch.from_numpy(start["b" + number]))
-        return torch.nn.Sequential(first, torch.nn.ReLU(), last)
+        modules: list[Any] = []
+        for layer in range(1, len(self.sizes)):
+            affine = torch.nn.Linear(*self.sizes[layer - 1 : layer + 1])
+            with torch.no_grad():
+                affine.weight.copy_(torch.from_numpy(start[f"W{layer}"].T))
+                affine.bias.copy_(torch.from_numpy(start[f"b{layer}"]))
+            modules += [affine, torch.nn.ReLU()]
+        return torch.nn.Sequential(*modules[:-1])
+
+    def _optimizer(self, **options: Any) -> Any:
+        optim, discipline, numbers = self.torch.optim, self.discipline, self.discipline.numbers
+        common = {"lr": discipline.lr, **options}
+        if discipline.optimizer == "adam":
+            betas = numbers["beta_1"], numbers["beta_2"]
+            return optim.Adam(
+                self.net.parameters(), betas=betas, eps=numbers["epsilon"], fused=True, **common
+            )
+        momentum = numbers.get("momentum", 0.0)
+        return optim.SGD(self.net.parameters(), momentum=momentum, fused=True, **common)
 
     def prepare(self) -> None:
         self.indices = self.torch.from_numpy(self.order()).to(self.device)
@@ -61,8 +72,19 @@ class Torch(Contestant):
         self.optimizer.step()
 
     def weights(self) -> dict[str, np.ndarray]:
-        W1, b1, W2, b2 = (p.detach().cpu().numpy() for p in self.net.parameters())
-        return {"W1": W1.T, "b1": b1, "W2": W2.T, "b2": b2}
+        found = (p.detach().cpu().numpy().T for p in self.net.parameters())
+        return dict(zip(self.start, found, strict=True))
+
+    def predictor(self) -> Predict:
+        """From and to NumPy's arrays, as ours are asked."""
+        torch, floats = self.torch, self.x.cpu().numpy()
+
+        def predict(count: int) -> np.ndarray:
+            with torch.inference_mode():
+                x = torch.from_numpy(floats[:count]).to(self.device)
+                return self.net(x).argmax(1).cpu().numpy()
+
+        return predict
 
     def seconds(self, work: Callable[[], None]) -> float:
         return super().seconds(work) if self.device == "cpu" else cuda_seconds(work)
@@ -92,6 +114,12 @@ class TorchGraph(Torch):
         with torch.no_grad():
             for parameter, value in zip(self.net.parameters(), before, strict=True):
                 parameter.copy_(value)
+                for kept in self.optimizer.state[parameter].values():
+                    kept.zero_()  # velocity, means, squares and the number of steps
+
+    def _optimizer(self, **options: Any) -> Any:
+        capturable = {"capturable": True} if self.discipline.optimizer == "adam" else {}
+        return super()._optimizer(**capturable, **options)
 
     def _captured(self) -> None:
         self.step(self.indices.index_select(0, self.place + self.window))
@@ -111,17 +139,16 @@ class TorchGraph(Torch):
 
 
 class Jax(Contestant):
-    """JAX: one compiled scan over the epoch, the batch gathered from uint8 within it.
+    """JAX and optax: one compiled scan over the epoch, the batch gathered from uint8 within it.
 
-    Of eight forms tried at batch 64 on a busy two-core machine this one was the fastest or level
-    with it; the others: a checked gather, floats, rows permuted ahead by JAX or by NumPy,
-    gradients by hand, one-hot targets, an unrolled scan.
+    Of eight forms tried with plain descent at batch 64 on a busy two-core machine this one was the
+    fastest or level with it; the others: a checked gather, floats, rows permuted ahead by JAX or by
+    NumPy, gradients by hand, one-hot targets, an unrolled scan.
     """
 
     def __init__(self, task: Task, data: Data, device: str = "cpu") -> None:
         super().__init__(task, data)
         import jax
-        import jax.numpy as jnp
 
         try:
             self.device = jax.devices(device)[0]
@@ -132,8 +159,9 @@ class Jax(Contestant):
         self.x = jax.device_put(data.images, self.device)
         self.y = jax.device_put(data.labels.astype(np.int32), self.device)
         start = {k: v.astype(np.float32) for k, v in self.start.items()}
-        self.p = jax.device_put(start, self.device)
-        self.scan = jax.jit(_jax_epoch(jax, jnp, task.lr), donate_argnums=0)
+        optimizer = _optax(self.discipline)
+        self.learned = jax.device_put((start, optimizer.init(start)), self.device)
+        self.scan = jax.jit(_jax_epoch(optimizer, len(self.sizes) - 1), donate_argnums=0)
 
     def prepare(self) -> None:
         order, size = self.order().astype(np.int32), self.task.batch_size
@@ -143,27 +171,44 @@ class Jax(Contestant):
 
     def epoch(self) -> None:
         for part in self.parts:
-            self.p, _ = self.scan(self.p, self.x, self.y, part)
-        self.jax.block_until_ready(self.p)
+            self.learned, _ = self.scan(self.learned, self.x, self.y, part)
+        self.jax.block_until_ready(self.learned)
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {k: np.asarray(v) for k, v in self.p.items()}
+        return {k: np.asarray(v) for k, v in self.learned[0].items()}
 
 
-def _jax_epoch(jax: Any, jnp: Any, lr: float) -> Callable[..., Any]:
+def _optax(discipline: Discipline) -> Any:
+    import optax
+
+    numbers = discipline.numbers
+    if discipline.optimizer == "adam":
+        return optax.adam(discipline.lr, numbers["beta_1"], numbers["beta_2"], numbers["epsilon"])
+    return optax.sgd(discipline.lr, numbers.get("momentum"))
+
+
+def _jax_epoch(optimizer: Any, last: int) -> Callable[..., Any]:
+    """An epoch of a network of ``last`` layers."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
     def loss(p: dict[str, Array], x: Array, y: Array) -> Array:
-        hidden = jax.nn.relu(x @ p["W1"] + p["b1"])
-        shares = jax.nn.log_softmax(hidden @ p["W2"] + p["b2"])
+        for layer in range(1, last):
+            x = jax.nn.relu(x @ p[f"W{layer}"] + p[f"b{layer}"])
+        shares = jax.nn.log_softmax(x @ p[f"W{last}"] + p[f"b{last}"])
         return -jnp.mean(jnp.take_along_axis(shares, y[:, None], 1))
 
-    def epoch(p: dict[str, Array], images: Array, labels: Array, order: Array) -> Any:
-        def step(p: dict[str, Array], index: Array) -> tuple[dict[str, Array], Array]:
+    def epoch(learned: Any, images: Array, labels: Array, order: Array) -> Any:
+        def step(learned: Any, index: Array) -> tuple[Any, Array]:
+            p, kept = learned
             x = images.at[index].get(mode="promise_in_bounds").astype(jnp.float32) * (1 / 255)
             y = labels.at[index].get(mode="promise_in_bounds")
-            value, change = jax.value_and_grad(loss)(p, x, y)
-            return jax.tree.map(lambda a, b: a - lr * b, p, change), value
+            value, gradient = jax.value_and_grad(loss)(p, x, y)
+            change, kept = optimizer.update(gradient, kept, p)
+            return (optax.apply_updates(p, change), kept), value
 
-        return jax.lax.scan(step, p, order)
+        return jax.lax.scan(step, learned, order)
 
     return epoch
 
@@ -179,22 +224,28 @@ class Keras(Contestant):
         os.environ["KERAS_BACKEND"] = "jax"
         import keras
 
+        dense = keras.layers.Dense
         self.net = keras.Sequential(
             [
                 keras.Input((data.images.shape[1],)),
-                keras.layers.Dense(task.hidden, activation="relu"),
-                keras.layers.Dense(data.classes),
+                *(dense(units, activation="relu") for units in self.discipline.hidden),
+                dense(data.classes),
             ]
         )
-        self.net.set_weights([self.start[name] for name in ("W1", "b1", "W2", "b2")])
+        self.net.set_weights(list(self.start.values()))
         self.net.compile(
-            keras.optimizers.SGD(task.lr),
+            self._optimizer(keras.optimizers),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             jit_compile=True,
             steps_per_execution=128,
         )
         self.x = np.empty(data.images.shape, np.float32)
         self.y = np.empty(data.labels.shape, np.int32)
+
+    def _optimizer(self, optimizers: Any) -> Any:
+        discipline = self.discipline
+        kind = optimizers.Adam if discipline.optimizer == "adam" else optimizers.SGD
+        return kind(discipline.lr, **discipline.numbers)
 
     def prepare(self) -> None:
         order = self.order()
@@ -206,14 +257,15 @@ class Keras(Contestant):
         self.net.fit(self.x, self.y, self.task.batch_size, shuffle=False, verbose=0)
 
     def weights(self) -> dict[str, np.ndarray]:
-        return dict(zip(("W1", "b1", "W2", "b2"), self.net.get_weights(), strict=True))
+        return dict(zip(self.start, self.net.get_weights(), strict=True))
 
 
 class Sklearn(Contestant):
     """scikit-learn's MLPClassifier on float32, its own shuffle within its time.
 
     It takes no order, so the rows are laid out anew before each epoch: its shuffle, foreseen from
-    its random state, then visits the images in the order that everyone has.
+    its random state, then visits the images in the order that everyone has.  An epoch is one
+    ``partial_fit``, which keeps what the optimiser has gathered; ``fit`` would begin it anew.
     """
 
     def __init__(self, task: Task, data: Data) -> None:
@@ -223,19 +275,27 @@ class Sklearn(Contestant):
 
         sklearn.set_config(assume_finite=True)
         warnings.simplefilter("ignore")  # that one epoch is not convergence
-        self.x = data.images.astype(np.float32) / np.float32(255)
-        self.y = data.labels.copy()
+        self.x, self.y = data.floats(), data.labels.copy()
         self.net = MLPClassifier(
-            (task.hidden,), solver="sgd", momentum=0.0, alpha=0.0, learning_rate="constant",
-            learning_rate_init=task.lr, batch_size=min(task.batch_size, len(self.x)), max_iter=1,
-            warm_start=True, random_state=np.random.RandomState(task.seed),
+            self.discipline.hidden, alpha=0.0, learning_rate_init=self.discipline.lr,
+            batch_size=min(task.batch_size, len(self.x)),
+            random_state=np.random.RandomState(task.seed), **self._solver(),
         )  # fmt: skip
         self._begin()
 
+    def _solver(self) -> dict[str, Any]:
+        numbers = self.discipline.numbers
+        if self.discipline.optimizer == "adam":
+            return {"solver": "adam", **numbers}
+        momentum = numbers.get("momentum", 0.0)
+        return {"solver": "sgd", "momentum": momentum, "nesterovs_momentum": False}
+
     def _begin(self) -> None:
         """A first fit makes the attributes that the common initial weights then go into."""
-        self.net.fit(self.x, self.y)
-        for array, name in zip(self.net.coefs_ + self.net.intercepts_, _NAMES, strict=True):
+        size = self.net.batch_size
+        self.net.partial_fit(self.x[:size], self.y[:size], classes=range(self.data.classes))
+        del self.net._optimizer  # made again, with nothing gathered
+        for name, array in self.weights().items():
             array[...] = self.start[name]
 
     def prepare(self) -> None:
@@ -249,10 +309,12 @@ class Sklearn(Contestant):
         self.x /= np.float32(255)
 
     def epoch(self) -> None:
-        self.net.fit(self.x, self.y)
+        self.net.partial_fit(self.x, self.y)
 
     def weights(self) -> dict[str, np.ndarray]:
-        return dict(zip(_NAMES, self.net.coefs_ + self.net.intercepts_, strict=True))
+        pairs = enumerate(zip(self.net.coefs_, self.net.intercepts_, strict=True), 1)
+        return {f"{kind}{i}": x for i, pair in pairs for kind, x in zip("Wb", pair, strict=True)}
 
-
-_NAMES = ("W1", "W2", "b1", "b2")
+    def predictor(self) -> Predict:
+        floats = self.data.floats()
+        return lambda count: self.net.predict(floats[:count])

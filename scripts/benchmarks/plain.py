@@ -4,46 +4,91 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.task import Contestant, Data, Task, batches
+from benchmarks.task import SLOTS, Contestant, Data, Task, batches, layers
 
 Arrays = tuple[np.ndarray, ...]
 
+_PIECE = 1 << 16  # numbers of each array in a piece of the pass; 4096 to 16384 were slower
+
 
 class Products(Contestant):
-    """The five matrix products of every step and nothing else, into memory that is kept."""
+    """The matrix products of every step and nothing else, into memory that is kept.
+
+    Each layer has one forward, one for its weights' gradient and, but for the first, one for the
+    deltas before it.
+    """
 
     def __init__(self, task: Task, data: Data, dtype: str) -> None:
         super().__init__(task, data)
-        features = data.images.shape[1]
         rng = np.random.default_rng(task.seed)
 
-        def operand(*shape: int) -> np.ndarray:
-            return rng.normal(scale=0.1, size=shape).astype(dtype)
+        def operand(*shape: int, scale: float = 1.0) -> np.ndarray:
+            return rng.normal(scale=scale, size=shape).astype(dtype)
 
-        self.W1, self.W2 = operand(features, task.hidden), operand(task.hidden, data.classes)
-        self.G1, self.G2 = np.empty_like(self.W1), np.empty_like(self.W2)
-        count = len(data.images)
-        sizes = [rows.stop - rows.start for rows in batches(count, task.batch_size)]
-        shapes = (features, task.hidden, data.classes, data.classes, task.hidden)
-        memory = {n: tuple(operand(n, width) for width in shapes) for n in set(sizes)}
-        self.steps = [memory[n] for n in sizes]
+        # Of such sizes that nothing runs away or fades, also where changes are added to weights.
+        self.weights_of = [operand(*shape, scale=shape[0] ** -0.5) for shape in layers(self.sizes)]
+        self.changes = [np.empty_like(W) for W in self.weights_of]
+        steps = [rows.stop - rows.start for rows in batches(len(data.images), task.batch_size)]
+        memory = {  # of each size of batch: what enters and leaves the layers, deltas behind each
+            n: ([operand(n, width) for width in self.sizes],
+                [operand(n, width, scale=1e-8) for width in self.sizes[1:]])
+            for n in set(steps)
+        }  # fmt: skip
+        self.steps = [self.products(*memory[n]) for n in steps]
+
+    def products(self, values: list[np.ndarray], deltas: list[np.ndarray]) -> dict[str, Arrays]:
+        """Factors and result of each product of a step, in order, by what it is."""
+        last, found = len(self.weights_of), {}
+        for i, W in enumerate(self.weights_of):
+            found[f"{_name('H', i)} W{i + 1}"] = values[i], W, values[i + 1]
+        for i in reversed(range(last)):
+            found[f"{_name('H', i)}^T D{i + 1}"] = values[i].T, deltas[i], self.changes[i]
+            if i:
+                found[f"D{i + 1} W{i + 1}^T"] = deltas[i], self.weights_of[i].T, deltas[i - 1]
+        return found
 
     def epoch(self) -> None:
-        for memory in self.steps:
-            self.step(*memory)
+        for products in self.steps:
+            for a, b, out in products.values():
+                np.matmul(a, b, out=out)
 
-    def step(
-        self, x: np.ndarray, h: np.ndarray, z: np.ndarray, d2: np.ndarray, d1: np.ndarray
-    ) -> None:
-        np.matmul(x, self.W1, out=h)
-        np.matmul(h, self.W2, out=z)
-        np.matmul(h.T, d2, out=self.G2)
-        np.matmul(d2, self.W2.T, out=d1)
-        np.matmul(x.T, d1, out=self.G1)
+
+def _name(letter: str, layer: int) -> str:
+    """Of what enters a layer, counted from 0."""
+    return f"{letter}{layer}" if layer else "X"
+
+
+class ProductsAndPass(Products):
+    """The products, and in each step one pass over the parameters and what the optimiser keeps.
+
+    The pass is the least that any optimiser reads and writes, whatever it computes: the change is
+    read, and each parameter and each array kept for it read and written once, by one addition; by
+    pieces that stay in the second-level cache for all of it.  One thread does it, as NumPy does.
+    """
+
+    def __init__(self, task: Task, data: Data, dtype: str) -> None:
+        super().__init__(task, data, dtype)
+        updated = list(zip(self.weights_of, self.changes, strict=True))
+        updated += [(np.zeros(n, dtype), np.zeros(n, dtype)) for n in self.sizes[1:]]  # biases
+        self.pieces: list[tuple[np.ndarray, list[np.ndarray]]] = []
+        for parameter, change in updated:
+            kept = [np.zeros_like(parameter) for _ in range(SLOTS[self.discipline.optimizer])]
+            flat = [array.reshape(-1) for array in (change, parameter, *kept)]
+            for start in range(0, parameter.size, _PIECE):
+                own, *written = (array[start : start + _PIECE] for array in flat)
+                self.pieces.append((own, written))
+
+    def epoch(self) -> None:
+        for products in self.steps:
+            for a, b, out in products.values():
+                np.matmul(a, b, out=out)
+            for change, arrays in self.pieces:
+                for array in arrays:
+                    np.add(array, change, out=array)
 
 
 class Loop(Contestant):
-    """A NumPy training loop over ``self.W1`` and its like, which a subclass fills with life."""
+    """A NumPy loop of plain descent with one hidden layer, which a subclass fills with life."""
 
     dtype: str
 
@@ -97,10 +142,10 @@ class Notebook(Loop):
     def step(self, index: np.ndarray) -> None:
         x, t = self.x[index], self.t[index]
         W1, b1, W2, b2 = self.gradients(x, t)
-        self.W1 = self.W1 - self.task.lr * W1
-        self.b1 = self.b1 - self.task.lr * b1
-        self.W2 = self.W2 - self.task.lr * W2
-        self.b2 = self.b2 - self.task.lr * b2
+        self.W1 = self.W1 - self.discipline.lr * W1
+        self.b1 = self.b1 - self.discipline.lr * b1
+        self.W2 = self.W2 - self.discipline.lr * W2
+        self.b2 = self.b2 - self.discipline.lr * b2
         self.losses.append(self.loss(x, t))
 
 
@@ -122,7 +167,7 @@ class Careful(Loop):
         np.exp(z, out=z)
         z /= z.sum(axis=1, keepdims=True)
         z[rows, labels] -= 1
-        z *= np.float32(self.task.lr / len(index))
+        z *= np.float32(self.discipline.lr / len(index))
         d1 = z @ self.W2.T
         d1 *= h > 0
         self.W2 -= h.T @ z

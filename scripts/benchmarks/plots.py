@@ -16,20 +16,27 @@ _BASE = "products-float32"
 
 
 def plot_ratios(cells: Cells, file: Path) -> None:
-    """A panel for each cell: everyone's time as a multiple of the bare float32 products."""
+    """A panel for each cell, a row for each discipline: times over the bare float32 products'."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     shown = {cell: results for cell, results in cells.items() if _BASE in results}
     if not shown:
         return
+    rows = list(dict.fromkeys(discipline for discipline, _ in shown))
+    columns = list(dict.fromkeys(batch_size for _, batch_size in shown))
     most = max(map(len, shown.values()))
-    figure = Figure(figsize=(5.2 * len(shown) + 1.5, 0.4 * most + 1.6), layout="constrained")
+    size = 5.2 * len(columns) + 1.5, (0.4 * most + 0.6) * len(rows) + 1
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    for axes, ((hidden, batch_size), results) in zip(panels, shown.items(), strict=True):
+    panels = figure.subplots(len(rows), len(columns), squeeze=False)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    for (discipline, batch_size), results in shown.items():
+        axes = panels[rows.index(discipline), columns.index(batch_size)]
+        axes.set_axis_on()
         _bars(axes, results)
-        axes.set_title(f"batch {batch_size}, {hidden} hidden units", loc="left", fontsize=11)
+        axes.set_title(f"batch {batch_size}, {discipline.title}", loc="left", fontsize=11)
     figure.suptitle(
         "An epoch's time, as a multiple of its\nbare float32 products; shorter is faster",
         fontsize=12,
@@ -59,7 +66,7 @@ def _bars(axes: Any, results: Results) -> None:
 def _colour(key: str) -> str:
     if key.startswith("ours-"):
         return _OURS
-    return _PRODUCTS if key.startswith("products-") else _PEER
+    return _PRODUCTS if key.startswith(("products-", "pass-")) else _PEER
 
 
 def plot_growth(per_image: dict[str, dict[int, float]], file: Path) -> None:

@@ -6,12 +6,13 @@ import linecache
 import sys
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
 from benchmarks.ours import Ours
-from benchmarks.plain import Products
+from benchmarks.plain import Products, ProductsAndPass
 from benchmarks.report import aligned
 from benchmarks.task import Data, Task, load
 
@@ -19,9 +20,9 @@ Place = tuple[str, int]
 
 
 class LineClock:
-    """Adds up the time between the lines of the model and of methods in ``package``.
+    """Adds up the time between lines of the network, of the steps and of methods in ``package``.
 
-    Helpers count to their caller; the clock's own time is between the lines.
+    Helpers and the arithmetic count to their caller; the clock's own time is between the lines.
     """
 
     def __init__(self, package: str, skipped: tuple[str, ...] = ()) -> None:
@@ -61,10 +62,12 @@ class LineClock:
             self.seconds[self._stack[-1]] += time.perf_counter() - self._since
 
     def _wanted(self, code: CodeType) -> bool:
+        file = Path(code.co_filename).as_posix()
+        inner = any(f"{self.package}{part}/" in file for part in ("network", "steps"))
         return (
-            self.package in code.co_filename
-            and (code.co_varnames[:1] == ("self",) or Path(code.co_filename).name == "model.py")
-            and "/arithmetic/" not in code.co_filename.replace("\\", "/")
+            self.package in file
+            and (inner or code.co_varnames[:1] == ("self",))
+            and "/arithmetic/" not in file
             and code.co_name not in self.skipped
         )
 
@@ -72,13 +75,16 @@ class LineClock:
 def profile(task: Task, data: Data, numerics: str, dtype: str) -> str:
     """A table of a step's operations: microseconds, share, source."""
     ours, products = Ours(task, data, numerics, dtype), Products(task, data, dtype)
+    both = ProductsAndPass(task, data, dtype)
     steps = -(-len(data.images) // task.batch_size)
-    for contestant in (ours, products):
+    for contestant in (ours, products, both):
         contestant.run()
-    bare = min(products.run() for _ in range(3)) / steps
-    plain = min(ours.run() for _ in range(3)) / steps
+    plain, bare, least = (
+        min(contestant.run() for _ in range(3)) / steps for contestant in (ours, products, both)
+    )
     seconds = _phases(ours) if hasattr(ours.trainer.stepper, "watch") else _lines(ours)
-    rows = [("µs", "share", f"{numerics} {dtype}, batch {task.batch_size}, {task.hidden} hidden")]
+    title = f"{numerics} {dtype}, batch {task.batch_size}, {task.discipline.title}"
+    rows = [("µs", "share", title)]
     total = sum(seconds.values())
     for name, value in seconds.items():
         if value >= 0.001 * total:
@@ -86,6 +92,7 @@ def profile(task: Task, data: Data, numerics: str, dtype: str) -> str:
     rows.append((f"{1e6 * total / steps:.1f}", "", "all of it, under the clock"))
     rows.append((f"{1e6 * plain:.1f}", "", "a step without the clock"))
     rows.append((f"{1e6 * bare:.1f}", f"{bare / plain:.1%}", "its bare products"))
+    rows.append((f"{1e6 * least:.1f}", f"{least / plain:.1%}", "these and a pass"))
     return aligned(rows, left=(2,)) + "\n\n" + _products(products)
 
 
@@ -113,19 +120,9 @@ def _products(products: Products) -> str:
     """The bare products one by one."""
     import numpy as np
 
-    x, h, z, d2, d1 = products.steps[0]
-    calls = {
-        "X W1": (x, products.W1, h),
-        "H W2": (h, products.W2, z),
-        "H^T D2": (h.T, d2, products.G2),
-        "D2 W2^T": (d2, products.W2.T, d1),
-        "X^T D1": (x.T, d1, products.G1),
-    }
     rows = [("µs", "bare product")]
-    for name, (a, b, out) in calls.items():
-        rows.append(
-            (f"{1e6 * _repeat(lambda a=a, b=b, out=out: np.matmul(a, b, out=out)):.1f}", name)
-        )
+    for name, factors in products.steps[0].items():
+        rows.append((f"{1e6 * _repeat(partial(np.matmul, *factors)):.1f}", name))
     return aligned(rows, left=(1,))
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from backendmlp.steps import compiled
 from benchmarks.contestants import ENTRIES
-from benchmarks.goals import Results, Verdict, final_accuracy, off, paired_ratio, ratio
+from benchmarks.goals import Results, Verdict, beside_faster, final, off, paired_ratio, ratio
 
 _PACKAGES = (
-    "backendmlp", "numpy", "torch", "jax", "jaxlib", "keras", "scikit-learn",
+    "backendmlp", "numpy", "torch", "jax", "jaxlib", "optax", "keras", "scikit-learn",
     "cupy-cuda12x", "cupy-cuda13x",
 )  # fmt: skip
 
@@ -57,9 +57,9 @@ def machine_text(found: dict[str, Any]) -> str:
 
 def table(results: Results) -> str:
     """Seconds an epoch: median, smallest and largest, and the ratio to the products of its type."""
-    rows = [("", "median s", "min-max s", "x products", "(paired)", "accuracy")]
+    rows = [("", "median s", "min-max s", "x products", "(paired)", "accuracy", "loss")]
     for key, result in results.items():
-        entry, accuracy = ENTRIES[key], final_accuracy(result)
+        entry, accuracy, loss = ENTRIES[key], final(result.accuracies), final(result.losses)
         products = results.get(f"products-{entry.dtype}")
         rows.append(
             (
@@ -68,6 +68,7 @@ def table(results: Results) -> str:
                 f"{min(result.seconds):.4f}-{max(result.seconds):.4f}",
                 *_ratios(result.seconds, products.seconds if products else None),
                 "" if accuracy is None else f"{100 * accuracy:.2f} %",
+                "" if loss is None else f"{loss:.4f}",
             )
         )
     return aligned(rows)
@@ -84,15 +85,26 @@ def ratio_table(results: Results) -> str:
     return aligned(rows)
 
 
-def accuracy_text(results: Results) -> str:
+def prediction_table(results: Results) -> str:
+    """Milliseconds of a call, and the ratio to the faster of PyTorch and scikit-learn."""
+    counts = sorted({count for result in results.values() for count in result.predictions})
+    rows = [("images", *(f"{count:,}" for count in counts))]
+    for key, result in results.items():
+        cells = []
+        for count in counts:
+            seconds, beside = result.predictions.get(count), beside_faster(results, key, count)
+            text = f"{1e3 * median(seconds):.3f} ms" if seconds else ""
+            cells.append(text if beside is None else f"{text} ({beside:.2f})")
+        rows.append((ENTRIES[key].label, *cells))
+    return aligned(rows)
+
+
+def agreement_text(results: Results) -> str:
     """One line where all agree, and a loud one for each contestant that does not."""
     wrong = off(results)
     if not wrong:
-        return "accuracies agree: everyone within 2 points of the median"
-    return "\n".join(
-        f"WRONG: {ENTRIES[key].label} is {100 * gap:+.2f} points off the median accuracy"
-        for key, gap in wrong.items()
-    )
+        return "all agree: accuracies within 2 points of the median, losses within 10 %"
+    return "\n".join(f"WRONG: {ENTRIES[key].label} is {text}" for key, text in wrong.items())
 
 
 def checklist(verdicts: Sequence[Verdict]) -> str:

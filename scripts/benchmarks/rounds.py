@@ -33,20 +33,26 @@ class BrokenError(Exception):
 
 @dataclass
 class Result:
-    """A contestant's rounds: seconds an epoch, and the accuracy after each."""
+    """A contestant's rounds: seconds an epoch, and the accuracy and test loss after each.
+
+    ``predictions`` are the seconds of a call by its number of images.
+    """
 
     key: str
     warm_up: float
     seconds: list[float] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    predictions: dict[int, list[float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def environment(threads: int, gpu: bool = False) -> dict[str, str]:
-    """The variables under which every library uses ``threads`` threads."""
-    here = os.pathsep.join([str(SCRIPTS), str(Path(backendmlp.__file__).parents[1])])
+def environment(threads: int, gpu: bool = False, checkout: Path | None = None) -> dict[str, str]:
+    """The variables under which every library uses ``threads`` threads; ours is ``checkout``'s."""
+    ours = Path(backendmlp.__file__).parents[1] if checkout is None else checkout
+    here = os.pathsep.join([str(_scripts(checkout)), str(ours)])
     limits = {f"{name}_NUM_THREADS": str(threads) for name in _THREADS}
     limits["VECLIB_MAXIMUM_THREADS"] = limits["NPROC"] = str(threads)  # NPROC: XLA's pool
     eigen = "true" if threads > 1 else "false"
@@ -55,6 +61,10 @@ def environment(threads: int, gpu: bool = False) -> dict[str, str]:
     if not gpu:
         limits["JAX_PLATFORMS"] = "cpu"
     return {**os.environ, **limits, "PYTHONPATH": here}
+
+
+def _scripts(checkout: Path | None) -> Path:
+    return SCRIPTS if checkout is None else checkout / "scripts"
 
 
 @contextmanager
@@ -74,7 +84,8 @@ def pinned(threads: int) -> Iterator[None]:
 class Worker:
     """The parent's end of a contestant's process."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, name: str, task: Task) -> None:
+        checkout = Path(task.checkout) if task.checkout else None
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         with pinned(task.threads):
             self.process = subprocess.Popen(
@@ -82,7 +93,8 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
-                env=environment(task.threads, ENTRIES[task.contestant].gpu),
+                env=environment(task.threads, ENTRIES[task.contestant].gpu, checkout),
+                cwd=_scripts(checkout),
                 text=True,
             )
         try:
@@ -90,17 +102,24 @@ class Worker:
         except BaseException:
             self.close()
             raise
-        self.result = Result(task.contestant, first["warm_up"])
+        self.result = Result(name, first["warm_up"])
 
     def run(self, epochs: int) -> None:
         """Run ``epochs`` epochs and note the seconds each took."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"epochs {epochs}\n")
-        self.process.stdin.flush()
-        answer = self._answer()
+        answer = self._asked(f"epochs {epochs}")
         self.result.seconds.append(answer["seconds"] / epochs)
-        if answer["accuracy"] is not None:
-            self.result.accuracies.append(answer["accuracy"])
+        self._note(answer)
+
+    def predict(self, images: int) -> None:
+        """Predict so many images and note the seconds of a call."""
+        answer = self._asked(f"predict {images}")
+        self.result.predictions.setdefault(images, []).append(answer["seconds"])
+        self._note(answer)
+
+    def _note(self, answer: dict[str, Any]) -> None:
+        for name, values in (("accuracy", self.result.accuracies), ("loss", self.result.losses)):
+            if answer.get(name) is not None:
+                values.append(answer[name])
 
     def close(self) -> None:
         for stream in (self.process.stdin, self.process.stdout, self.errors):
@@ -108,6 +127,12 @@ class Worker:
             stream.close()
         self.process.kill()
         self.process.wait()
+
+    def _asked(self, line: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        return self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -130,11 +155,18 @@ class Outcome:
     broken: dict[str, str] = field(default_factory=dict)
 
 
+Turn = Callable[[Worker], None]  # what a contestant does in a round
+
+
+def one_epoch(worker: Worker) -> None:
+    worker.run(1)
+
+
 def compete(
     tasks: dict[str, Task],
     rounds: int,
     say: Callable[[str], None],
-    epochs: Callable[[str], int] = lambda name: 1,
+    turn: Turn = one_epoch,
 ) -> Outcome:
     """Run ``tasks``, by name, in alternating rounds; one process works at a time."""
     outcome = Outcome()
@@ -148,7 +180,7 @@ def compete(
             for name in list(workers):
                 time.sleep(_SETTLE)
                 try:
-                    workers[name].run(epochs(name))
+                    turn(workers[name])
                 except BrokenError as error:
                     outcome.broken[name] = str(error)
                     say(f"BROKEN: {name}: {error}")
@@ -164,7 +196,7 @@ def _start(
     try:
         if not entry.installed:
             raise AbsentError(f"the package {entry.package!r} is not installed")
-        workers[name] = Worker(task)
+        workers[name] = Worker(name, task)
     except AbsentError as error:
         outcome.absent[name] = str(error)
         say(f"LEFT OUT: {entry.label}: {error}")

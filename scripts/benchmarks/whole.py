@@ -13,7 +13,7 @@ from statistics import median
 
 from backendmlp.data import Dataset, write_idx
 from backendmlp.data.dataset import FILES
-from benchmarks.rounds import compete, environment, pinned
+from benchmarks.rounds import Worker, compete, environment, pinned
 from benchmarks.task import Data, Task, sized, store
 
 Say = Callable[[str], None]
@@ -45,7 +45,7 @@ mlp.fit(data.train_images, data.train_labels, test=(data.test_images, data.test_
 """
 _FIRST_BATCH = """
 import os, time
-from backendmlp.trainer import Trainer
+from backendmlp.training.trainer import Trainer
 def first(*_):
     print(time.time(), flush=True)
     os._exit(0)
@@ -63,11 +63,11 @@ def growth(
         for key in _GROWING:
             tasks[f"{key} {count}"] = replace(task, contestant=key, folder=str(folder / str(count)))
 
-    def epochs(name: str) -> int:
-        """As many as make a round's time long enough to be read."""
-        return max(1, 60_000 // int(name.split()[1]))
+    def turn(worker: Worker) -> None:
+        """As many epochs as make a round's time long enough to be read."""
+        worker.run(max(1, 60_000 // int(worker.result.key.split()[1])))
 
-    found = compete(tasks, rounds, say, epochs).results
+    found = compete(tasks, rounds, say, turn).results
     return {
         key: {
             count: median(result.seconds) / count

@@ -1,7 +1,7 @@
-"""A contestant's process: makes it, warms it up, then runs one epoch whenever it is asked to.
+"""A contestant's process: makes it, warms it up, then runs epochs or predicts, as it is asked to.
 
-``python -m benchmarks.worker TASK``: a line "epochs COUNT" in, a line of JSON out.  Only the
-epochs are timed; the accuracy is taken between them.
+``python -m benchmarks.worker TASK``: a line "epochs COUNT" or "predict IMAGES" in, a line of JSON
+out.  Only the epochs and predictions are timed; accuracy and loss are taken between them.
 """
 
 from __future__ import annotations
@@ -9,10 +9,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
+from collections.abc import Callable
+from statistics import median
 from typing import Any
 
+import numpy as np
+
 from benchmarks.contestants import ENTRIES
-from benchmarks.task import Task, load
+from benchmarks.task import Contestant, Predict, Task, load
+
+_MOST_CALLS, _MOST_IMAGES = 100, 20_000  # in a turn of predictions
 
 
 def main() -> None:
@@ -30,10 +37,30 @@ def main() -> None:
     except Exception as error:
         answer({"error": f"{type(error).__name__}: {error}", "absent": _is_absent(error)})
         raise
-    answer({"warm_up": warm_up, "accuracy": contestant.accuracy()})
+    answer({"warm_up": warm_up, **contestant.measures()})
+    predict: Predict | None = None
     for line in sys.stdin:
-        seconds = sum(contestant.run() for _ in range(int(line.split()[1])))
-        answer({"seconds": seconds, "accuracy": contestant.accuracy()})
+        word, count = line.split()
+        if word == "epochs":
+            seconds = sum(contestant.run() for _ in range(int(count)))
+            answer({"seconds": seconds, **contestant.measures()})
+        else:
+            predict = predict or contestant.predictor()
+            answer(_predicted(contestant, predict, int(count)))
+
+
+def _predicted(contestant: Contestant, predict: Predict, count: int) -> dict[str, float]:
+    """The median seconds of a call, and the share of its images that it classified rightly."""
+    right = float(np.mean(predict(count) == contestant.data.labels[:count]))
+    calls = max(1, min(_MOST_CALLS, _MOST_IMAGES // count))
+    seconds = [_seconds(predict, count) for _ in range(calls)]
+    return {"seconds": median(seconds), "accuracy": right}
+
+
+def _seconds(predict: Callable[[int], Any], count: int) -> float:
+    started = time.perf_counter()
+    predict(count)
+    return time.perf_counter() - started
 
 
 def _is_absent(error: Exception) -> bool:

@@ -12,9 +12,11 @@ differs from the definition's within rounding, and from one division to another.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from backendmlp.network.model import Parameters
+from backendmlp.network.optimizers import Descent
 from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps.blas import openblas
 from backendmlp.steps.compiled import library
@@ -42,7 +44,10 @@ def _make(
 
 def scorer(recipe: Recipe, parameters: Parameters, inputs: Array) -> CompiledScorer | None:
     """What scores this kind of inputs, as often as asked; None where nothing compiled can."""
-    return None
+    if not possible(recipe, parameters, inputs):
+        return None
+    shown = replace(recipe, optimizer=Descent(), l2=0.0, clip_norm=None)  # nothing is learned
+    return CompiledScorer(shown, Learned.begin(shown, parameters), inputs)
 
 
 def available() -> bool:

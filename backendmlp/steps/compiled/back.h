@@ -8,7 +8,9 @@ static void pool_tops(struct own *own, int64_t layer, int deltas)
     int64_t units = units_of(own->job, own->place.group, layer).count;
     double *mine = deltas ? own->mine.delta_tops[layer - 1] : own->mine.value_tops[layer - 1];
     memcpy(own->by_column, mine, (size_t)units * sizeof(double));
-    for (int64_t f = 0; own->place.fellows > 1 && f < own->place.fellows; f++) {
+    /* Of the outputs' deltas everyone sees all rows. */
+    int64_t others = layer < own->job->layers && own->place.fellows > 1 ? own->place.fellows : 0;
+    for (int64_t f = 0; f < others; f++) {
         struct found found = found_by(own->shared, fellow_of(&own->place, f));
         raise_tops(own->by_column,
                    deltas ? found.delta_tops[layer - 1] : found.value_tops[layer - 1], units);

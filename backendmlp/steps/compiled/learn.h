@@ -253,7 +253,8 @@ static double NAMED(clipping)(struct NAMED(own) *own, double scale)
     meet(&own->shared->team);
     double limit = job->clip * scale, norm = sqrt(NAMED(total)(own, 1));
     limit = 0x1p-1000 > limit ? 0x1p-1000 : limit;
-    return limit / (norm > limit ? norm : limit);
+    double size = norm == 0.0 ? 1.0 : norm; /* NaN stays it, as in the definition */
+    return (norm > limit ? limit : size) / size;
 }
 
 /* Takes kept gradients off, each thread a share of its group's part. */

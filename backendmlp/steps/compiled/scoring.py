@@ -1,27 +1,30 @@
-"""A network that does not change, shown images by compiled code: their rows divided by threads."""
+"""A network that does not change, shown inputs by compiled code: their rows divided by threads."""
 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
 import weakref
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from backendmlp.network.evaluation import Scores
+from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps.compiled import library
+from backendmlp.steps.compiled.held import Held
+from backendmlp.steps.compiled.library import address
 
 Array = Any
 
 _PIECE = 2048  # rows of one call
 _BATCH = 256  # rows in one pass
 _WORTH_A_THREAD = 1 << 25  # products; a thread begins in the time of a few million
-_PAGE = 4096
-_ROWS = np.arange(_PIECE, dtype=np.int64)
-_NO_LABELS = np.zeros(_PIECE, np.int64)
+_ALONE = 1 << 18  # products that an OpenBLAS computes with one thread whatever it may take
 
 
 _SCORERS: weakref.WeakSet[CompiledScorer] = weakref.WeakSet()
@@ -37,35 +40,44 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 
 
 class CompiledScorer:
-    """What ``step``, of one thread, makes of images; nothing is learned, threads may share it."""
+    """What a network makes of inputs; nothing is learned, threads may share it."""
 
-    def __init__(self, step: Any) -> None:
-        self._step = step
+    def __init__(self, recipe: Recipe, learned: Learned, inputs: Array) -> None:
+        self._held = Held(recipe, learned, inputs)
+        self._dtype = np.dtype(recipe.arithmetic.dtype)
+        self._targets = np.dtype(np.int64 if recipe.loss.name == "cross_entropy" else self._dtype)
+        sizes = self._held.sizes
+        self._features, self._outputs = sizes[0], sizes[-1]
+        self._products = sum(a * b for a, b in pairwise(sizes))
         self.begin_anew()
         _SCORERS.add(self)
-        self._dtype = np.dtype(step.arithmetic.dtype)
 
     def begin_anew(self) -> None:
         """Forget whoever is at work: after a fork those threads and their lock are not there."""
         self._lock = threading.Lock()
         self._workers: list[_Worker] = []
 
-    def score(self, images: Array, labels: Array | None) -> Scores | None:
-        """The scores of ``images`` (N, F), with ``labels`` (N,) or for their probabilities alone.
+    def score(self, inputs: Array, targets: Array | None) -> Scores | None:
+        """The scores of ``inputs`` (N, F), with ``targets`` or for their outputs alone.
 
-        None where the weights are outside what compiled code computes.
+        None where the network is outside what compiled code computes.
         """
-        count, job = len(images), self._step._job
-        totals, picked = np.empty(count, self._dtype), np.empty(count, self._dtype)
-        found = Scores(totals, picked, np.empty((count, job.classes), self._dtype))
-        if labels is not None:
-            labels = np.ascontiguousarray(labels, np.int64)
-        with self._lock, self._step._blas.single_threaded():
-            threads = 1 + count * job.features * job.hidden // _WORTH_A_THREAD
+        count = len(inputs)
+        found = Scores((), np.empty((count, self._outputs), self._dtype))
+        if targets is not None:
+            targets = np.ascontiguousarray(targets, self._targets)
+            parts = tuple(np.empty(count, self._dtype) for _ in self._held.recipe.loss.parts)
+            found = Scores(parts, found.outputs)
+        with self._lock:
             # Taken, so that threads which an interruption leaves at work keep theirs to themselves.
             workers, self._workers = self._workers, []
-            threads = min(threads, self._step._blas.threads)
-            whole = self._run(workers, threads, images, labels, found)
+            if count * self._products < _ALONE:
+                whole = self._run(workers, 1, inputs, targets, found)
+            else:
+                with self._held.blas.single_threaded():
+                    threads = 1 + count * self._products // _WORTH_A_THREAD
+                    threads = min(threads, self._held.blas.threads)
+                    whole = self._run(workers, threads, inputs, targets, found)
             self._workers = workers
         return found if whole else None
 
@@ -73,22 +85,25 @@ class CompiledScorer:
         self,
         workers: list[_Worker],
         threads: int,
-        images: Array,
-        labels: Array | None,
+        inputs: Array,
+        targets: Array | None,
         found: Scores,
     ) -> bool:
         """Whether all went well; each thread takes the next piece that nobody has taken."""
         while len(workers) < threads:
-            workers.append(_Worker(self._step))
-        rows = min(_PIECE, -(-len(images) // threads))
-        pieces = iter([slice(at, at + rows) for at in range(0, len(images), rows)])
+            workers.append(_Worker(self._held))
+        count = len(inputs)
+        if threads == 1 and count <= _PIECE:
+            return workers[0].work(inputs, 0, targets, found)
+        rows = min(_PIECE, -(-count // threads))
+        pieces = iter([slice(at, at + rows) for at in range(0, count, rows)])
         if threads == 1:
-            return workers[0].work(pieces, images, labels, found)
+            return workers[0].work_on(pieces, inputs, targets, found)
         fine: list[bool] = []
 
         def work(worker: _Worker) -> None:
             try:
-                fine.append(worker.work(pieces, images, labels, found))
+                fine.append(worker.work_on(pieces, inputs, targets, found))
             except Exception:  # the definition, asked instead, says what is wrong
                 fine.append(False)
 
@@ -102,35 +117,42 @@ class CompiledScorer:
 
 
 class _Worker:
-    """A job on the weights of ``step``, with a workspace and output biases of its own."""
+    """A job on what is ``held``, with a workspace of its own."""
 
-    def __init__(self, step: Any) -> None:
-        self._job = library.Job.from_buffer_copy(step._job)
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._job = library.Job.from_buffer_copy(held.job)
         self._pointer = ctypes.byref(self._job)
-        self._call = getattr(library.library(), f"steps_{step._name}")
-        self._b2 = step.b2.copy()  # which a call writes back as it was
-        self._job.b2 = self._b2.ctypes.data
-        self._job.order, self._job.batch, self._job.count = _ROWS.ctypes.data, _BATCH, _PIECE
-        measure = getattr(library.library(), f"workspace_{step._name}")
-        measure.restype = ctypes.c_int64
-        self._workspace = np.empty(measure(self._pointer) + _PAGE, np.uint8)
-        self._job.workspace = -(-self._workspace.ctypes.data // _PAGE) * _PAGE
+        self._call = library.functions(held.numerics)[0]
+        self._kind, self._features = held.kind, held.sizes[0]
+        self._workspace = library.Workspace()
+        self._room = 0  # rows of a batch that there is room for
 
-    def work(
-        self, pieces: Iterator[slice], images: Array, labels: Array | None, found: Scores
+    def work_on(
+        self, pieces: Iterator[slice], inputs: Array, targets: Array | None, found: Scores
     ) -> bool:
         """Score one of the ``pieces`` after the other; False where one could not be."""
-        job, size = self._job, found.totals.itemsize
-        totals, picked, shares = (
-            x.ctypes.data for x in (found.totals, found.picked, found.probabilities)
-        )
-        none, own = _NO_LABELS.ctypes.data, None if labels is None else labels.ctypes.data
-        for rows in pieces:
-            start, piece = rows.start, np.require(images[rows], None, ("C", "A"))
-            job.images, job.count = piece.ctypes.data, len(piece)
-            job.labels = none if own is None else own + start * 8
-            job.totals, job.picked = totals + start * size, picked + start * size
-            job.probabilities = shares + start * size * job.classes
-            if self._call(self._pointer) or job.done != job.count:
-                return False
-        return True
+        return all(self.work(inputs[rows], rows.start, targets, found) for rows in pieces)
+
+    def work(self, piece: Array, start: int, targets: Array | None, found: Scores) -> bool:
+        """Score a ``piece`` of the inputs, of which ``start`` rows come before it."""
+        job, count = self._job, len(piece)
+        flags = piece.flags
+        if not (flags.c_contiguous and flags.aligned and piece.dtype == self._kind):
+            piece = np.require(piece, self._kind, ("C", "A"))
+        if piece.shape != (count, self._features):
+            raise IndexError(f"inputs of the shape {piece.shape} are not those of this network")
+        job.inputs, job.outputs = address(piece), _beyond(found.outputs, start)
+        job.targets, job.part_0, job.part_1 = None, None, None
+        if targets is not None:
+            job.targets = _beyond(targets, start)
+            job.part_0, job.part_1 = (*(_beyond(x, start) for x in found.parts), None)[:2]
+        job.count, job.batch = count, min(count, _BATCH) or 1
+        if job.batch > self._room:
+            self._workspace.give(job, self._held.numerics)
+            self._room = job.batch
+        return not self._call(self._pointer) and job.done == count
+
+
+def _beyond(x: Array, rows: int) -> int:
+    return address(x) + rows * x.itemsize * math.prod(x.shape[1:])

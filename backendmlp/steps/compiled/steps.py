@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import operator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from backendmlp.network.evaluation import Scores
 from backendmlp.network.losses import Parts
 from backendmlp.network.optimizers import Coefficients
 from backendmlp.network.recipe import Learned, Recipe
+from backendmlp.steps.blas import openblas
 from backendmlp.steps.compiled import library
 from backendmlp.steps.compiled.held import Held
 from backendmlp.steps.compiled.library import address
@@ -43,13 +45,19 @@ class CompiledStep:
         rows: Rows,
         division: tuple[int, int] | None = None,
     ) -> None:
-        self.recipe, self._division = recipe, division
         sizes = learned.parameters.sizes
+        if division and len(sizes) == 2:  # no units to divide
+            division = 1, division[0] * division[1]
+        self.recipe, self._division = recipe, division
         # One hidden layer counts, that with the most products.
-        _, units = max(((a * b, b) for a, b in zip(sizes[:-2], sizes[1:-1])), default=(0, 1))
-        self._products = sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        layers = [(a * b, b) for a, b in pairwise(sizes)]
+        _, units = max(layers[:-1], default=(0, 1))
+        self._products = sum(products for products, _ in layers)
+        blas = openblas()
+        assert blas is not None
+        self._threads = blas.threads
         self._held = Held(recipe, learned, rows.inputs, self._groups(units))
-        self._blas, self._job = self._held.blas, self._held.job
+        self._blas, self._job = blas, self._held.job
         self._workspace = library.Workspace()
 
     @property
@@ -150,8 +158,7 @@ class CompiledStep:
         """Among how many threads the units of layers are divided, the largest of which has some."""
         if self._division:
             return self._division[0]
-        blas = library_threads()
-        return min(blas, max(1, units // _FEWEST_UNITS))
+        return min(self._threads, max(1, units // _FEWEST_UNITS))
 
     def _fellows(self, batch: int) -> int:
         """Among how many threads of a group the rows of a batch are divided."""
@@ -159,7 +166,7 @@ class CompiledStep:
             return self._division[1]
         products = batch * self._products // self._job.groups
         worth = min(batch // _FEWEST_ROWS, products // _FEWEST_PRODUCTS)
-        return max(1, min(self._blas.threads // self._job.groups, worth))
+        return max(1, min(self._threads // self._job.groups, worth))
 
     def _empty_parts(self, count: int) -> Parts:
         dtype = self.recipe.arithmetic.dtype
@@ -233,14 +240,6 @@ class CompiledBitwiseStep(CompiledStep):
         if self._definition is not None:
             self._held.load(self._definition.learned)
             self._definition = None
-
-
-def library_threads() -> int:
-    from backendmlp.steps.blas import openblas
-
-    blas = openblas()
-    assert blas is not None
-    return blas.threads
 
 
 def _arrays(rows: Rows) -> tuple[Array, Array, Array | None]:

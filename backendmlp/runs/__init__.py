@@ -1,0 +1,1 @@
+"""Runs: trainings in folders, and the files that they leave."""

@@ -1,0 +1,128 @@
+"""Models as ONNX, run in onnxruntime on whole test sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import import_or_skip
+
+import backendmlp
+from backendmlp import MLP, InputError
+from backendmlp.exchange import export_onnx
+
+onnx = import_or_skip("onnx")
+onnxruntime = import_or_skip("onnxruntime")
+
+WITHIN = 1e-6  # of a probability
+
+
+def run(path: Path, x: np.ndarray) -> list[np.ndarray]:
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (entry,) = session.get_inputs()
+    found = session.run(None, {entry.name: x})
+    for shown, value in zip(session.get_outputs(), found, strict=True):
+        assert shown.shape[0] == "rows"
+        assert len(shown.shape) == value.ndim
+    assert len(session.run(None, {entry.name: x[:1]})[0]) == 1  # any number of rows
+    return found
+
+
+@pytest.fixture(scope="module")
+def features() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(1)
+    x = random.normal(size=(500, 6))
+    return x, (x @ random.normal(size=(6, 3))).argmax(axis=1)
+
+
+@pytest.mark.parametrize("numerics", ["bitwise", "native"])
+def test_images_of_a_whole_test_set(sample, tmp_path, numerics):
+    mlp = MLP(50, epochs=1, numerics=numerics)
+    mlp.fit(sample.train_images, sample.train_labels, class_names=sample.class_names)
+    mlp.export_onnx(tmp_path / "a.onnx")
+    classes, probabilities = run(tmp_path / "a.onnx", sample.test_images)
+    names = np.array(mlp.class_names)[mlp.predict(sample.test_images)]
+    assert classes.tolist() == names.tolist()
+    expected = mlp.predict_proba(sample.test_images)
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=WITHIN)
+    assert probabilities.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
+@pytest.mark.parametrize("numerics", ["bitwise", "native"])
+def test_features(features, tmp_path, numerics, activation):
+    mlp = MLP((9, 7), epochs=3, numerics=numerics, activation=activation).fit(*features)
+    mlp.export_onnx(tmp_path / "a.onnx")
+    x = features[0].astype(mlp.config.dtype or "float64") * 4  # some are clipped
+    with pytest.warns(backendmlp.DataWarning) if (numerics == "bitwise") else nothing():
+        x[0] *= 10
+        expected, numbers = mlp.predict_proba(x), mlp.predict(x)
+    classes, probabilities = run(tmp_path / "a.onnx", x)
+    assert classes.tolist() == numbers.tolist()
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=WITHIN)
+
+
+def nothing() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+@pytest.mark.parametrize("outputs", [None, 1, 2])
+def test_a_regression(features, tmp_path, outputs):
+    x = features[0]
+    y = np.sin(x[:, 0] if outputs is None else x[:, :outputs])
+    mlp = MLP(9, epochs=3, loss="squared_error").fit(x, y)
+    mlp.export_onnx(tmp_path / "a.onnx")
+    (found,) = run(tmp_path / "a.onnx", x)
+    assert found.shape == y.shape
+    np.testing.assert_allclose(found, mlp.predict(x), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "labels", [[-1, 0, 7], ["a", "é", "c"], [0.0, 1.0, 3.0]], ids=["integers", "texts", "floats"]
+)
+def test_an_estimator_has_the_labels_it_was_given(features, tmp_path, labels):
+    import_or_skip("sklearn")
+    x, y = features[0], np.array(labels)[features[1]]
+    model = backendmlp.MLPClassifier((9,), max_iter=3).fit(x, y)
+    model.export_onnx(tmp_path / "a.onnx")
+    classes, probabilities = run(tmp_path / "a.onnx", x)
+    assert classes.tolist() == model.predict(x).tolist()
+    np.testing.assert_allclose(probabilities, model.predict_proba(x), rtol=0, atol=WITHIN)
+
+
+def test_the_same_model_gives_the_same_bytes(features, tmp_path):
+    for name in ("a", "b"):
+        MLP(9, epochs=1).fit(*features).export_onnx(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_what_cannot_be_is_told(features, tmp_path):
+    mlp = MLP(9, epochs=1)
+    with pytest.raises(InputError, match="no weights yet"):
+        mlp.export_onnx(tmp_path / "a")
+    mlp.fit(*features)
+    with pytest.raises(InputError, match="dtype is 'float16'; give 'float32' or 'float64'"):
+        mlp.export_onnx(tmp_path / "a", dtype="float16")
+    with pytest.raises(InputError, match="takes no pixels"):
+        mlp.export_onnx(tmp_path / "a", inputs="uint8")
+    with pytest.raises(InputError, match="of type int; give an MLP"):
+        export_onnx(3, tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_the_command_line(sample, tmp_path):
+    from commandline import call
+
+    mlp = MLP(9, epochs=1).fit(sample.train_images[:500], sample.train_labels[:500])
+    mlp.save(tmp_path / "model.safetensors")
+    result = call("export", tmp_path, "--to", "onnx")
+    assert (result.code, result.err) == (0, "")
+    classes, _ = run(tmp_path / "model.onnx", sample.test_images)
+    assert classes.tolist() == mlp.predict(sample.test_images).tolist()
+    assert "model.onnx" in result.out
