@@ -361,7 +361,9 @@ def test_seeds(rows):
 
 def test_whole_numbers_stand_for_themselves(rows):
     x = np.round(np.abs(rows[0]) * 3).astype(np.uint8)
-    one, two = (MLPClassifier(8, max_iter=2).fit(x.astype(t), rows[1]) for t in ("uint8", "float64"))
+    one, two = (
+        MLPClassifier(8, max_iter=2).fit(x.astype(t), rows[1]) for t in ("uint8", "float64")
+    )
     assert one.weights_sha256_ == two.weights_sha256_
 
 
