@@ -138,6 +138,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """
 
     _LOSS, _SCORE = "cross_entropy", "validation_accuracy"
+    _labels: Labels
 
     def __init__(
         self,

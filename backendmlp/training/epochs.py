@@ -35,8 +35,8 @@ def never() -> bool:
 _FEWEST_IMAGES, _MOST_IMAGES, _SECONDS = 2048, 16384, 0.05
 
 
-# When a training is given up for lost: a mean loss so many times that of guessing, and of the start,
-# which may be far from it; and the first images, if no hidden unit answers to any of them.
+# When a training is given up for lost: a mean loss so many times that of guessing and of the start
+# (which may be far from it), and the first images, if no hidden unit answers to any of them.
 _TIMES_GUESSING, _ASKED = 10, 1000
 
 
