@@ -36,6 +36,10 @@ class BaseMLP(BaseEstimator):
 
     _LOSS: str  # what the network makes small
     _SCORE: str  # the field of an epoch's record that early stopping watches
+    mlp_: MLP
+    seed_: int
+    fitted_on_: tuple[str, str]
+    loss_curve_: list[float | None]
 
     def __init__(
         self,
