@@ -79,10 +79,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "bitwise":
+        return import_module(f"{__name__}.bitwise")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """What is meant for users, and not what this module is made of."""
+    own = {name for name in globals() if name[:2] == name[-2:] == "__"}
+    return sorted({*own, *_HOMES, *__all__, "bitwise"})

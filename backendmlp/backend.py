@@ -65,8 +65,7 @@ class Backend:
     def asarray(self, x: Array, dtype: str | None = None) -> Array:
         """The door in: ``x`` on this backend's device, copied only where it must be."""
         wanted = None if dtype is None else getattr(self.xp, dtype)
-        if not self.owns(x):
-            x = to_numpy(x)
+        x = detached(x) if self.owns(x) else to_numpy(x)
         if isinstance(x, np.ndarray) and self.put is not None and x.ndim:
             return self._in_pieces(x, np.dtype(dtype or x.dtype.name))
         if isinstance(x, np.ndarray) and self.name != "numpy":
@@ -95,6 +94,10 @@ def select(name: str, device: str | None = None) -> Backend:
 
     Raises :class:`InputError` that says what is missing, the package or a GPU, and what to install.
     """
+    if not isinstance(name, str):
+        raise InputError(f"backend is {name!r:.80}; give its name, as 'numpy' or 'torch'")
+    if not isinstance(device, str | None):
+        raise InputError(f"device is {device!r:.80}; give its name, as 'cpu' or 'cuda:0'")
     if name not in _OPENERS:
         known = ", ".join(repr(known) for known in _OPENERS)
         raise InputError(f"backend {name!r} is unknown; choose one of {known}")
@@ -115,6 +118,11 @@ def of(x: Array) -> Backend:
         return select(library, device.platform)
     ordinal = getattr(device, "id", None)  # CuPy's devices print differently from PyTorch's
     return select(library, f"cuda:{ordinal}" if ordinal is not None else str(device))
+
+
+def detached(x: Array) -> Array:
+    """``x`` without a record of how it came about, which would grow with each step."""
+    return x.detach() if array_api_compat.is_torch_array(x) and x.requires_grad else x
 
 
 def to_numpy(x: Array) -> np.ndarray:
@@ -189,7 +197,7 @@ def _open_cupy(device: str | None) -> Backend:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise InputError(
             f"backend 'cupy' needs a CUDA GPU, and none can be used here ({error}); "
-            "install or update the NVIDIA driver, or use --backend numpy"
+            "install or update the NVIDIA driver, or use backend='numpy'"
         ) from error
     ordinal = _ordinal("cupy", device or "cuda", count)
     gpu = cupy.cuda.Device(ordinal)
@@ -235,7 +243,7 @@ def _try_once(cupy: Any, backend: Backend) -> None:
         if backend.ran_out(error):
             raise InputError(
                 f"device {backend.label} has too little memory to begin with ({_first(error)}); "
-                "end other programs that use it, or use --backend numpy"
+                "end other programs that use it, or use backend='numpy'"
             ) from error
         if _first(error).startswith(("cudaError", "CUDA_ERROR")):
             raise InputError(
@@ -273,12 +281,12 @@ def _open_torch(device: str | None) -> Backend:
     if device.partition(":")[0] != "cuda":
         raise InputError(
             f"device {device!r} is not for backend 'torch', which computes here on 'cpu' and on "
-            "CUDA GPUs ('cuda', 'cuda:1'); leave --device out, or choose one of these"
+            "CUDA GPUs ('cuda', 'cuda:1'); leave device= out, or choose one of these"
         )
     if not torch.cuda.is_available():
         raise InputError(
             f"device {device!r} needs a CUDA GPU and a CUDA build of PyTorch, and torch finds "
-            "none; install them, or leave --device out"
+            "none; install them, or leave device= out"
         )
     ordinal = _ordinal("torch", device, torch.cuda.device_count())
     gpu = torch.device("cuda", ordinal)
@@ -303,7 +311,7 @@ def _open_jax(device: str | None) -> Backend:
     if device not in (None, "cpu"):
         raise InputError(
             f"device {device!r} is not for backend 'jax', whose other devices nobody has tried "
-            "here; leave --device out, or use --backend cupy"
+            "here; leave device= out, or use backend='cupy'"
         )
     return Backend(
         "jax",
@@ -411,7 +419,7 @@ def _ordinal(backend: str, device: str, count: int) -> int:
     if count == 0:
         raise InputError(
             f"backend {backend!r} needs a CUDA GPU, and this machine shows none; "
-            "check the NVIDIA driver and CUDA_VISIBLE_DEVICES, or use --backend numpy"
+            "check the NVIDIA driver and CUDA_VISIBLE_DEVICES, or use backend='numpy'"
         )
     if kind != "cuda" or not (number or "0").isdecimal() or int(number or 0) >= count:
         have = ", ".join(f"'cuda:{i}'" for i in range(count))

@@ -158,3 +158,7 @@ def _line(x: Array, axis: int | None) -> tuple[Array, int]:
     if not -len(x.shape) <= axis < len(x.shape) or x.shape[axis] == 0:
         raise InputError(f"x has shape {tuple(x.shape)} and no entries along axis {axis}")
     return x, axis % len(x.shape)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from numbers import Integral
 from typing import Any
 
@@ -217,6 +218,32 @@ def _optimizer(c: Config) -> Optimizer:
     return Adam(c.beta_1, c.beta_2, c.epsilon)
 
 
+# What other libraries call our choices, where spelling alone does not lead there.
+_ELSEWHERE = {
+    "alpha": "l2",
+    "early_stopping": "patience",
+    "hidden_layer_sizes": "hidden",
+    "learning_rate": "lr",
+    "learning_rate_init": "lr",
+    "max_iter": "epochs",
+    "n_iter_no_change": "patience",
+    "random_state": "seed",
+    "solver": "optimizer",
+    "units": "hidden",
+    "validation_fraction": "validation_split",
+}
+
+
+def require_known(names: Iterable[str]) -> None:
+    """Raise TypeError, as Python does for an unknown argument, and suggest a known one."""
+    known = [field.name for field in fields(Config)]
+    for name in names:
+        if name not in known:
+            near = [_ELSEWHERE[name]] if name in _ELSEWHERE else get_close_matches(name, known)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise TypeError(f"MLP() got an unexpected keyword argument {name!r}; {hint}")
+
+
 def definition(numerics: str, *, pixels: bool) -> int:
     """The number of the definition that a run's bits follow; it goes up when they change.
 
@@ -273,15 +300,38 @@ def _number(value: Any) -> float:
 
 def _hidden(value: Any) -> tuple[int, ...]:
     """Units of each hidden layer, of a number or of several."""
-    several = value if isinstance(value, tuple | list) else (value,)
-    if len(several) > MOST_LAYERS:
-        raise InputError(f"hidden has {len(several)} layers; give at most {MOST_LAYERS}")
-    return tuple(positive_int("hidden", units, LARGEST_HIDDEN) for units in several)
+    if not isinstance(value, tuple | list):
+        if not _is_whole(value) or not value:
+            raise InputError(
+                f"hidden is {_shown(value)}; give a whole number from 1 to {LARGEST_HIDDEN:,}, "
+                "several for several layers, as (200, 100), or () for none"
+            )
+        return (positive_int("hidden", value, LARGEST_HIDDEN),)
+    if len(value) > MOST_LAYERS:
+        raise InputError(f"hidden has {len(value)} layers; give at most {MOST_LAYERS}")
+    return tuple(positive_int("hidden", units, LARGEST_HIDDEN) for units in value)
+
+
+def weights_of_some(value: Mapping[Any, Any], loss: Any) -> dict[Any, float]:
+    """Weights of some classes, by name or number, checked; :class:`Config` takes those of all."""
+    if loss == "squared_error":
+        raise InputError(
+            f"class_weight is {_shown(value)}, and the squared error knows no classes; leave it out"
+        )
+    found = {name: _at_least_zero(f"class_weight of {name!r:.80}", w) for name, w in value.items()}
+    if not found:
+        raise InputError("class_weight is empty; give weights by classes, or leave it out")
+    return found
 
 
 def _class_weight(value: Any) -> str | tuple[float, ...] | None:
     if value is None or (isinstance(value, str) and value == "balanced"):
         return value
+    if isinstance(value, Mapping):
+        raise InputError(
+            "class_weight has weights by classes, which only MLP knows to put in order; give one "
+            "for each class, in their order"
+        )
     if not isinstance(value, tuple | list) or len(value) < 2:
         raise InputError(
             f"class_weight is {_shown(value)}; give 'balanced', or a number for each class"

@@ -40,15 +40,27 @@ def feature_unit(x: Array) -> Array:
     of columns that vary by so little beside their size that the grid swallows it.
     """
     xp = namespace(x)
-    unit = _unit(x)
+    top = xp.max(xp.abs(x), axis=0)
+    unit = _unit(top)
     if not bool(xp.all(xp.isfinite(unit))):
         raise InputError(
             f"the features hold numbers beyond 2**{const.WINDOW}; give smaller, best standardised"
         )
     spread = xp.max(x, axis=0) - xp.min(x, axis=0)
     swallowed = to_numpy((spread > 0.0) & (spread < unit * _FEWEST_STEPS))
-    if swallowed.any():
-        _warn_of_swallowed(np.flatnonzero(swallowed).tolist())
+    vanishing = swallowed & to_numpy(_is_tiny(top))
+    if vanishing.any() and not bool(xp.all(_is_tiny(top))):  # else it is told of all of them
+        warn(
+            f"feature {_columns(vanishing, 'holds', 'hold')} numbers below 2**-{const.WINDOW} "
+            "alone, which bitwise numerics take for zero; standardise the features"
+        )
+    if (swallowed & ~vanishing).any():
+        warn(
+            f"feature {_columns(swallowed & ~vanishing, 'varies', 'vary')} by less than "
+            f"{_FEWEST_STEPS} parts in {1 << TRAINING_BITS} of the largest value there, which "
+            "bitwise numerics round away; standardise the features (subtract each column's mean, "
+            "divide by its standard deviation)"
+        )
     return unit
 
 
@@ -73,15 +85,15 @@ def settled(x: Array, unit: Array) -> Array:
     return pieces[0] if len(pieces) == 1 else xp.concat(pieces)
 
 
-def _unit(x: Array) -> Array:
-    """Where a column holds numbers beyond 2**450: NaN.  One of tiny numbers alone counts as zero.
+def _is_tiny(top: Array) -> Array:
+    """Whether no product can tell numbers of at most ``top`` from zero; a library may not try."""
+    return top < 2.0**-const.WINDOW
 
-    Below 2**-450 no product can tell them from zero, and a library may not even try to.
-    """
-    xp = namespace(x)
-    top = xp.max(xp.abs(x), axis=0)
-    tiny = top < 2.0**-const.WINDOW
-    return power_of_two(xp.where(tiny, _number(x, 1.0), top)) * 2.0**-TRAINING_BITS
+
+def _unit(top: Array) -> Array:
+    """Of columns up to ``top`` (F,): NaN beyond 2**450, and that of zeros for tiny numbers."""
+    xp = namespace(top)
+    return power_of_two(xp.where(_is_tiny(top), _number(top, 1.0), top)) * 2.0**-TRAINING_BITS
 
 
 def _in_units(x: Array, unit: Array) -> Array:
@@ -109,11 +121,8 @@ def _pieces(x: Array) -> Iterator[Array]:
         yield x[start : min(start + rows, x.shape[0]), :]
 
 
-def _warn_of_swallowed(columns: list[int]) -> None:
+def _columns(which: np.ndarray, one: str, several: str) -> str:
+    """The columns that are marked in ``which`` (F,), and the verb that goes with so many."""
+    columns = np.flatnonzero(which).tolist()
     named = ", ".join(map(str, columns[:_NAMED])) + (", ..." if len(columns) > _NAMED else "")
-    what = f"column {named} varies" if len(columns) == 1 else f"columns {named} vary"
-    warn(
-        f"feature {what} by less than {_FEWEST_STEPS} parts in {1 << TRAINING_BITS} of the largest "
-        "value there, which bitwise numerics round away; standardise the features (subtract each "
-        "column's mean, divide by its standard deviation)"
-    )
+    return f"column {named} {one}" if len(columns) == 1 else f"columns {named} {several}"

@@ -207,5 +207,5 @@ def require_uncut(x: Any) -> None:
     if x is not None and x.size() < len(x):
         raise InputError(
             f"{str(name)!r} was cut short while it was read: {len(x):,} bytes of it are in use and "
-            f"{x.size():,} are left; restore it and begin again, or go on with --resume"
+            f"{x.size():,} are left; restore it and begin again, or go on by resume_run"
         )

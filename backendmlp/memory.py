@@ -154,4 +154,4 @@ def _there(free: int | None) -> str:
 
 
 def _other(backend: Backend) -> str:
-    return "" if backend.name == "numpy" else ", or --backend numpy"
+    return "" if backend.name == "numpy" else ", or backend='numpy'"

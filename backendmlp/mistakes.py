@@ -1,27 +1,39 @@
-"""The classic mistakes with training data, each told by one warning; nothing is changed."""
+"""The classic mistakes with data, each told by one warning; nothing is changed."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from backendmlp.backend import namespace, to_numpy
 from backendmlp.errors import warn
+from backendmlp.features import TRAINING_BITS
 
 Array = Any
 
 _LOOKED_AT = 1000  # rows whose size is taken: enough to see what the numbers are
 _USUAL = 30.0  # features of about one never have a root mean square beyond it
+_LONGEST = 100.0  # a rate times a row's squared length; beyond it plain descent leaps about
+_CENTRED = 3.0  # a root mean square below which it is not the scale that is wrong
+_SHORTEST = 0.01  # a row's squared length, below which a step changes next to nothing
 _DARK = 16  # pixels that end here or below are black to the eye
+_FEW_COLUMNS = 16  # of whole numbers, below which they are rather ages and counts than pixels
+_FEW_ROWS = 16  # that may be dark by chance
+_FAR_BELOW = 1 << (TRAINING_BITS - 6)  # in a column's units: 64 times below what was trained on
 
 
-def look_at_images(x: Array) -> None:
-    """Warn where training inputs ``x`` (N, F), uint8 or floats, are not of the size they should."""
+def look_at_images(x: Array, shape: tuple[int, ...] = (), lr: float = 0.0) -> None:
+    """Warn where training inputs ``x`` (N, F), uint8 or floats, are not of the size they should.
+
+    ``shape`` is that of one of them before it was flattened, ``lr`` the learning rate.
+    """
+    some = x[:: max(1, x.shape[0] // _LOOKED_AT), :]
     if x.dtype == namespace(x).uint8:
-        _look_at_pixels(x)
+        _look_at_pixels(x, some)
     else:
-        _look_at_floats(to_numpy(x[:: max(1, x.shape[0] // _LOOKED_AT), :]))
+        _look_at_floats(to_numpy(some), shape, lr)
 
 
 def look_at_targets(y: Array) -> None:
@@ -52,8 +64,49 @@ def look_at_labels(y: Array, classes: int) -> None:
         )
 
 
-def _look_at_pixels(x: Array) -> None:
-    top = int(namespace(x).max(x))
+def look_at_shown(x: Array, pixels: bool | None, unit: np.ndarray | None) -> None:
+    """Warn where inputs ``x`` (N, F) are of another scale than those that a network learned from.
+
+    Those were ``pixels`` or not, None where nobody knows, and settled in ``unit`` (F,) perhaps.
+    """
+    xp = namespace(x)
+    if x.dtype == xp.uint8:
+        if unit is not None and (top := _top(unit)) > 2.0:
+            remedy = 'images.astype("float64")' if top == 256.0 else "them scaled as those were"
+            warn(
+                "the images are uint8 pixels, which count as 0 to 1, and the model has learned "
+                f"from floats of up to about {top:g}; give {remedy}"
+            )
+    elif pixels and (top := float(xp.max(xp.abs(xp.astype(x, xp.float64))))) > 2.0:
+        warn(
+            f"the images are floats of up to {top:g}, and the model has learned from uint8 pixels, "
+            "the brightest of which counts as 1.0; give uint8 pixels, or floats from 0 to 1"
+        )
+
+
+def look_at_settled(x: Array, raw: Array, unit: np.ndarray) -> None:
+    """Warn where all settled features ``x`` (N, F) are tiny beside those that were trained on."""
+    xp = namespace(x)
+    if raw.dtype == xp.uint8 or x.shape[0] < _FEW_ROWS:
+        return
+    if int(xp.max(xp.abs(x))) < _FAR_BELOW and bool(xp.any(raw != 0)):
+        top = float(xp.max(xp.abs(raw)))
+        warn(
+            f"the inputs are floats of at most {top:g}, and the model has learned from floats of "
+            f"up to about {_top(unit):g}; scale them as the training features were"
+        )
+
+
+def _top(unit: np.ndarray) -> float:
+    """The power of two that the largest training feature did not exceed."""
+    return float(np.max(to_numpy(unit))) * 2.0**TRAINING_BITS
+
+
+def _look_at_pixels(x: Array, some: Array) -> None:
+    xp = namespace(x)
+    if int(xp.max(some)) > _DARK:  # so much of a map of a file is read at no price
+        return
+    top = int(xp.max(x))
     if 0 < top <= _DARK:
         warn(
             f"the images are uint8 and none exceeds {top}: as pixels, worth 1/255 a level, all of "
@@ -61,19 +114,37 @@ def _look_at_pixels(x: Array) -> None:
         )
 
 
-def _look_at_floats(rows: np.ndarray) -> None:
+def _look_at_floats(rows: np.ndarray, shape: tuple[int, ...], lr: float) -> None:
     low, high = float(rows.min()), float(rows.max())
-    size = float(np.sqrt(np.mean(np.square(rows, dtype=np.float64))))
-    if not size > _USUAL:
-        return
-    if low >= 0 and high <= 255:
+    squares = float(np.mean(np.square(rows, dtype=np.float64)))
+    size, length = math.sqrt(squares), squares * rows.shape[1]
+    top = max(-low, high)
+    if top > 0.0 and length < _SHORTEST:
         warn(
-            f"the images are floats from {low:g} to {high:g}, as pixels are: floats are taken as "
-            'they are, and so large ones hardly train; write images.astype("uint8"), or '
-            "images / 255"
+            f"the inputs are floats of at most {top:g}, too small to train well; write inputs / "
+            f"{top:g}, or standardise them"
         )
-    else:
-        warn(
-            f"the inputs are floats from {low:g} to {high:g}, too large to train well; standardise "
-            "them: (inputs - inputs.mean(axis=0)) / inputs.std(axis=0)"
+    elif size > _USUAL:
+        warn(f"the {_remedied(rows, low, high, shape, 'too large to train well')}")
+    elif size > _CENTRED and lr * length > _LONGEST:
+        what = f"too large to train well at a learning rate of {lr:g}"
+        warn(f"the {_remedied(rows, low, high, shape, what)}")
+
+
+def _remedied(rows: np.ndarray, low: float, high: float, shape: tuple[int, ...], what: str) -> str:
+    """What large floats are, and what to write: of pixels, or of features of any other kind."""
+    whole = bool((np.floor(rows) == rows).all())
+    counted = whole and low == 0.0 and rows.shape[1] >= _FEW_COLUMNS
+    if low < 0 or high > 255 or not (counted or len(shape) > 1):
+        return (
+            f"inputs are floats from {low:g} to {high:g}, {what}; standardise them: "
+            "(inputs - inputs.mean(axis=0)) / (inputs.std(axis=0) + 1e-9)"
         )
+    bright = high > 127
+    remedy = f"images / {255.0 if bright else high:g}"
+    if whole and bright:
+        remedy += ', or images.astype("uint8")'
+    return (
+        f"images are floats from {low:g} to {high:g}, as pixels are: floats are taken as they "
+        f"are, and these are {what}; write {remedy}"
+    )

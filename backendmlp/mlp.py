@@ -5,41 +5,42 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from backendmlp import backend as backends
-from backendmlp import inputs, memory
+from backendmlp import inputs, memory, mistakes
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.backend import Backend, namespace, to_numpy
-from backendmlp.config import Config, definition
+from backendmlp.config import Config, definition, require_known, weights_of_some
+from backendmlp.digests import digest
 from backendmlp.errors import InputError
-from backendmlp.features import settled
 from backendmlp.network import evaluation, model
 from backendmlp.network.evaluation import Evaluation
-from backendmlp.network.initial import initial
 from backendmlp.network.model import Parameters
-from backendmlp.network.schedules import FORESEEN
 from backendmlp.steps.scoring import Scorer
-from backendmlp.training.balance import split
+from backendmlp.training import beginning
+from backendmlp.training.balance import by_name
 from backendmlp.training.epochs import train, train_epoch
-from backendmlp.training.given import Given, taken
+from backendmlp.training.given import Given, pair, shown, taken
 from backendmlp.training.records import EpochRecord
 from backendmlp.training.trainer import Start, Trainer
 
 Array = Any
 
 _SHOWN = ("hidden", "epochs", "batch_size", "lr", "seed", "numerics", "backend")  # in any repr
-_LARGEST = 2.0**450  # beyond it bitwise numerics ends, and nothing trains
+_CHOICES = frozenset(field.name for field in fields(Config))
 
 
 class MLP:
     """Affine layers with an activation between them, trained by mini-batch gradient descent.
 
     By default one hidden layer of 100 units, ReLU, softmax and cross-entropy; the choices are those
-    of :class:`backendmlp.Config`, by name.
+    of :class:`backendmlp.Config`, by name; ``class_weight`` may also map classes, by their names or
+    numbers, to what a row of them counts for.  They are kept in ``config``; to change one, put
+    another in its place: ``mlp.config = dataclasses.replace(mlp.config, lr=0.01)``.
 
     Images are (N, ...) arrays: uint8 pixels, worth 1/255 a level, or floats (or booleans) that
     stand for themselves.  Arrays of CuPy or PyTorch stay on their device, and what comes back is of
@@ -76,8 +77,14 @@ class MLP:
         warm_start: bool = False,
         **choices: Any,
     ) -> None:
+        require_known(choices)
+        weights = choices.get("class_weight")
+        self._by_class = None
+        if isinstance(weights, Mapping):  # until the data tell which classes there are
+            self._by_class = weights_of_some(weights, choices.get("loss"))
+            choices["class_weight"] = None
         self.config = Config(
-            hidden,
+            hidden,  # type: ignore[arg-type]
             epochs,
             batch_size,
             lr,
@@ -97,6 +104,7 @@ class MLP:
         self._slots: dict[str, np.ndarray] = {}  # the optimiser's
         self._steps = 0  # made so far, by which an optimiser knows how far it is
         self.flat = True  # whether targets are (N,), and so are predictions of them
+        self._pixels: bool | None = None  # whether it learned from some; None: a file's, see below
         self._scorer: tuple[list[Any], list[Array], Scorer] | None = None
 
     @classmethod
@@ -115,9 +123,9 @@ class MLP:
         settled as those ask for.
         """
         arrays = {name: to_numpy(value) for name, value in parameters.items()}
-        sizes = _chained(arrays)
+        sizes = beginning.chained(arrays)
         result = cls(sizes[1:-1], **choices)
-        _check_size(arrays)
+        beginning.require_sane(arrays)
         names = inputs.class_names(class_names, np.empty(0))
         if not result.config.regression:
             names = names or tuple(map(str, range(sizes[-1])))
@@ -130,6 +138,7 @@ class MLP:
         kept = model.settle(arithmetic, arrays).as_dict()
         result.parameters = {k: _read_only(np.array(v)) for k, v in kept.items()}
         result.class_names, result.flat = names, sizes[-1] == 1
+        result._pixels = False  # of either kind, and so neither is a mistake
         result.image_shape = tuple(image_shape or (sizes[0],))
         return result
 
@@ -186,25 +195,25 @@ class MLP:
         that returns True ends the training.
         """
         on = self.warm_start and bool(self.parameters) and parameters is None
-        if on and self.config.schedule in FORESEEN:
-            raise InputError(
-                f"a {self.config.schedule} schedule ends with its training; a warm start goes on "
-                "with another, as 'constant'"
-            )
+        beginning.require_functions("callbacks", callbacks)
+        beginning.require_functions("on_epoch", [on_epoch])
+        if on:
+            beginning.require_endless(self.config)
         with self._scope(images) as at:
-            names = class_names or (self.class_names or None if on else None)
-            given = self._given(at, images, labels, sample_weight, names, on)
-            held, subset = self._held_back(at, given, validation)
+            given = self._given(at, images, labels, sample_weight, class_names, on)
+            held, subset = given.held_back(at, self.config, validation)
             start = self._begin(given, parameters, on)
-            shown = None if test is None else self._pair(at, given, "test", test)
+            tested = None
+            if test is not None:
+                tested = given.alike(at, self.config, *pair("test", test))
             given.look(self.config)
-            orders = _orders(order, self.config.epochs, start.epoch)
+            orders = beginning.orders(order, self.config.epochs, start.epoch)
             trainer = Trainer(at, self.config, start, given.rows, orders, given.unit, subset)
             if not start.settled:
                 self.history = []
             self._adopt(given)
             try:
-                for record in train(trainer, shown, held):
+                for record in train(trainer, tested, held):
                     self.history.append(record)
                     self.last_loss = record.train_loss
                     on_epoch(record)
@@ -229,12 +238,13 @@ class MLP:
         batch of an epoch gives the bits of :meth:`fit`.  The first call needs all ``class_names``,
         unless its labels show them; float features are settled as those of the first call ask for.
         """
-        _require_open(self.config)
+        beginning.require_open(self.config)
         with self._scope(images) as at:
             on = bool(self.parameters)
-            names = class_names or self.class_names or None
-            given = self._given(at, images, labels, sample_weight, names, on)
+            given = self._given(at, images, labels, sample_weight, class_names, on)
             start = self._begin(given, None, on)
+            if not on:
+                given.look_at_inputs(self.config)
             one = replace(self.config, epochs=1, patience=None, tol=None, monitor=None)
             count = given.rows.inputs.shape[0]
             trainer = Trainer(
@@ -296,7 +306,10 @@ class MLP:
         return result[0]
 
     def score(self, images: Array, labels: Array) -> float:
-        """The accuracy, or R squared, on ``images`` (N, ...) and ``labels``, as in scikit-learn."""
+        """The accuracy, or R squared, on ``images`` (N, ...) and ``labels``.
+
+        What scikit-learn can search and put into pipelines is :class:`backendmlp.MLPClassifier`.
+        """
         return self.evaluate(images, labels).score
 
     def export_onnx(
@@ -355,26 +368,53 @@ class MLP:
         result.flat = metadata.get("flat", True)
         return result
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse what would be of no effect: choices are ``config``'s, and others are not known."""
+        if name in _CHOICES:
+            raise AttributeError(
+                f"MLP has no attribute {name!r} of its own; write mlp.config = "
+                f"dataclasses.replace(mlp.config, {name}={value!r:.80}), or make another MLP"
+            )
+        made = "_scorer" in self.__dict__  # the last that is set when a model is made
+        if type(self) is MLP and made and name not in self.__dict__ and not hasattr(MLP, name):
+            known = ", ".join(name for name in self.__dict__ if name[0] != "_")
+            raise AttributeError(f"MLP has no attribute {name!r} to set; it has {known}")
+        if name == "config":
+            if not isinstance(value, Config):
+                raise InputError(f"config is {type(value).__name__}; give a backendmlp.Config")
+            if "config" in self.__dict__:
+                self._by_class = None  # the new one says what there is to say
+        super().__setattr__(name, value)
+
     def __repr__(self) -> str:
         usual = {**Config().as_dict(), "device": None}
         choices = {**self.config.as_dict(), "backend": self._place[0], "device": self._place[1]}
+        if self._by_class is not None:
+            choices["class_weight"] = self._by_class
         shown = ", ".join(
             f"{k}={v!r}" for k, v in choices.items() if k in _SHOWN or v != usual.get(k)
         )
         return f"MLP({shown})  # {self._described()}"
 
     def _described(self) -> str:
-        """In words: what was fitted."""
+        """In words: what was fitted, and how well where the weights are those of an epoch."""
         if not self.parameters:
             return "not fitted"
-        text = f"inputs {self.image_shape}, {len(self.class_names)} classes"
-        if self.history:
-            last = self.history[-1]
-            accuracy = last.test_accuracy
-            text += f", epoch {last.epoch}, train loss {last.train_loss:.4f}"
-            text += "" if accuracy is None else f", test accuracy {accuracy:.2%}"
-            text += f", weights sha256 {last.weights_sha256[:12]}"
-        return text
+        try:
+            found, outputs = digest(self.parameters), self._outputs
+        except (InputError, LookupError, AttributeError):  # whatever somebody has put there
+            return "weights of no known form"
+        kind = "outputs" if self.config.regression else "classes"
+        text = f"inputs {self.image_shape}, {outputs} {kind if outputs > 1 else kind[:6]}"
+        for last in self.history[::-1]:
+            if last.weights_sha256 == found:
+                text += f", epoch {last.epoch}, train loss {last.train_loss:.4f}"
+                if last.test_accuracy is not None:
+                    text += f", test accuracy {last.test_accuracy:.2%}"
+                if last.test_r2 is not None:
+                    text += f", test R2 {last.test_r2:.4f}"
+                break
+        return f"{text}, weights sha256 {found[:12]}"
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what belongs to this process: the open backend, and what is cached."""
@@ -403,60 +443,30 @@ class MLP:
         on: bool,
     ) -> Given:
         """What a caller gives to train on, checked and on its device; ``on`` from where it was."""
+        if class_names is None and on and not self.config.regression:
+            class_names = self.class_names
         unit = self.unit if on else None
-        return taken(at, self.config, images, labels, sample_weight, class_names, unit)
-
-    def _held_back(
-        self, at: Backend, given: Given, validation: Any
-    ) -> tuple[tuple[Array, Array] | None, np.ndarray | None]:
-        """Validation data, and the rows to train on where those are a part of them."""
-        if validation is not None:
-            if self.config.validation_split:
-                raise InputError(
-                    "validation data are given, and validation_split asks to hold back others; "
-                    "leave one of them out"
-                )
-            return self._pair(at, given, "validation", validation), None
-        rows = given.rows
-        both = split(self.config.seed, rows.inputs.shape[0], self.config.validation_split)
-        if both is None:
-            if (self.config.monitor or "train_loss") != "train_loss":
-                raise InputError(
-                    f"{self.config.monitor} is to be monitored, and there are no validation data; "
-                    "give validation=(images, labels) or validation_split"
-                )
-            return None, None
-        held = at.asarray(both[1], "int64")
-        return tuple(at.xp.take(x, held, axis=0) for x in (rows.inputs, rows.targets)), both[0]  # type: ignore[return-value]
-
-    def _pair(self, at: Backend, given: Given, name: str, pair: Any) -> tuple[Array, Array]:
-        """Images and labels of the kind of ``given``."""
-        x, y = _pair(name, pair)
-        dtype, config = self.config.dtype or "", self.config
-        x = inputs.images(at, x, dtype, given.rows.inputs.shape[1])
-        if config.regression:
-            y = inputs.targets(at, y, x.shape[0], dtype, given.outputs)
-        else:
-            y = inputs.labels(at, y, x.shape[0], given.outputs, given.names)
-        return (x if given.unit is None else settled(x, given.unit)), y
+        given = taken(at, self.config, images, labels, sample_weight, class_names, unit)
+        if on:
+            mistakes.look_at_shown(given.raw, self._saw_pixels, self.unit)
+        if self._by_class is not None:
+            weights = by_name(self._by_class, given.names)
+            self.__dict__["config"] = replace(self.config, class_weight=weights)
+        return given
 
     def _begin(self, given: Given, parameters: Mapping[str, Array] | None, on: bool) -> Start:
         """Where to begin: where the last training ended, or with parameters given or drawn."""
-        sizes = self.config.sizes(given.rows.inputs.shape[1], given.outputs)
-        if on:
-            _check_shapes(self.parameters, sizes, "the model's parameters have")
-            learned = {**self.parameters, **self._slots}
-            return Start(learned, len(self.history), self._steps, settled=True)
-        if parameters is None:
-            return Start(initial(sizes, self.config.activation, self.config.seed))
-        _check_shapes(parameters, sizes, "the initial parameters have")
-        _check_size(parameters)
-        return Start(dict(parameters))
+        if not on:
+            return beginning.anew(self.config, given, parameters)
+        sizes = beginning.sizes_for(self.config, given)
+        beginning.require_shapes(self.parameters, sizes, "the model's parameters have")
+        learned = {**self.parameters, **self._slots}
+        return Start(learned, len(self.history), self._steps, settled=True)
 
     def _adopt(self, given: Given) -> None:
         """Take over what predictions need to know of the data."""
         self.unit = None if given.unit is None else _read_only(to_numpy(given.unit).copy())
-        self.class_names, self.flat = given.names, given.flat
+        self.class_names, self.flat, self._pixels = given.names, given.flat, given.pixels
         self.image_shape = given.image_shape
 
     def _told(
@@ -489,7 +499,7 @@ class MLP:
             scorer = self._scorer_on(at)
             features = self.parameters["W1"].shape[0]
             x = inputs.images(at, images, scorer.recipe.arithmetic.dtype, features)
-            x = x if scorer.unit is None else settled(x, scorer.unit)
+            x = shown(x, self._saw_pixels, scorer.unit)
             result = work(scorer, x)
             return result if at.owns(images) else to_numpy(result)
 
@@ -498,6 +508,13 @@ class MLP:
         if self.config.regression:
             return inputs.targets(at, labels, count, self.config.dtype or "", outputs)
         return inputs.labels(at, labels, count, outputs, self.class_names)
+
+    @property
+    def _saw_pixels(self) -> bool | None:
+        """Whether it learned from pixels; None where nobody knows, as of a file in native numerics."""
+        if self._pixels is None and self.config.numerics == "bitwise":
+            return self.unit is None
+        return self._pixels
 
     @property
     def _outputs(self) -> int:
@@ -527,65 +544,3 @@ def _log(arithmetic: Arithmetic, x: Array) -> Array:
 def _read_only(x: np.ndarray) -> np.ndarray:
     x.flags.writeable = False
     return x
-
-
-def _pair(name: str, pair: Any) -> tuple[Array, Array]:
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
-        found = f"{len(pair)} entries" if isinstance(pair, tuple | list) else type(pair).__name__
-        raise InputError(f"{name} is {found}; give a pair: {name}=(images, labels)")
-    return pair[0], pair[1]
-
-
-def _check_shapes(arrays: Mapping[str, Array], sizes: tuple[int, ...], whose: str) -> None:
-    wanted = model.shapes(sizes)
-    found = {name: tuple(getattr(value, "shape", ())) for name, value in arrays.items()}
-    if found != wanted:
-        raise InputError(f"{whose} the shapes {found}; give {wanted}")
-
-
-def _check_size(parameters: Mapping[str, Array]) -> None:
-    if not all((np.abs(to_numpy(value)) < _LARGEST).all() for value in parameters.values()):
-        raise InputError(
-            "the initial parameters hold NaN, infinity or numbers beyond 2**450; give smaller"
-        )
-
-
-def _chained(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
-    """The sizes of the network that ``arrays`` are of: features, hidden units, outputs."""
-    layers = len(arrays) // 2
-    weights = [arrays.get(f"W{layer}") for layer in range(1, layers + 1)]
-    if not weights or any(W is None or W.ndim != 2 or 0 in W.shape for W in weights):
-        raise InputError(
-            f"the parameters are {sorted(arrays)}; give matrices 'W1', 'W2' ... and biases 'b1', "
-            "'b2' ..., a pair for each layer"
-        )
-    sizes = weights[0].shape[0], *(W.shape[1] for W in weights)  # type: ignore[union-attr]
-    _check_shapes(arrays, sizes, "the parameters have")
-    return sizes
-
-
-def _require_open(config: Config) -> None:
-    """Refuse what only a training knows that sees all of its data, and its end."""
-    for name, value, usual in (
-        ("schedule", config.schedule, "constant"),
-        ("class_weight", config.class_weight if config.class_weight == "balanced" else None, None),
-        ("validation_split", config.validation_split, 0.0),
-        ("patience", config.patience, None),
-    ):
-        if value != usual:
-            raise InputError(
-                f"{name} is {value!r}, and partial_fit never sees all data nor the end of a "
-                "training; leave it out, or call fit"
-            )
-
-
-def _orders(
-    order: Sequence[Array] | None, epochs: int, first: int
-) -> Callable[[int], Array] | None:
-    if order is None:
-        return None
-    if len(order) != epochs:
-        raise InputError(
-            f"the order has {len(order)} entries; give one for each of {epochs} epochs"
-        )
-    return lambda epoch: order[epoch - first]

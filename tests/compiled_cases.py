@@ -74,7 +74,9 @@ def draw(seed: int, numerics: str, dtype: str | None = None, wild: bool = False)
         "l2": float(pick([0.0, 0.0, 1e-2])),
         "clip": [None, None, 0.1, 10.0][int(rng.integers(4))],
         "decay": float(pick([0.0, 0.1])),
-        "inputs": str(pick(["pixels", "pixels", "features" if numerics == "bitwise" else "floats"])),
+        "inputs": str(
+            pick(["pixels", "pixels", "features" if numerics == "bitwise" else "floats"])
+        ),
         "weighted": bool(pick([False, True])),
         "size": int(pick([1, 3, 16, 64, 150])),
         "scale": float(pick([1.0, 1e3, 1e40, 1e120, 1e-200]) if wild else 1.0),

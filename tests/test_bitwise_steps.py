@@ -7,15 +7,16 @@ from unittest import mock
 import exact
 import numpy as np
 import pytest
+import stepping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backendmlp
 from backendmlp.arithmetic.bitwise import Bitwise
 from backendmlp.backend import to_numpy
-from backendmlp.network import model
+from backendmlp.network import evaluation, model
+from backendmlp.network.recipe import Recipe
 from backendmlp.steps import compiled
-from backendmlp.steps.choose import stepper
 from backendmlp.steps.definition import Step
 
 BITWISE = Bitwise()
@@ -27,7 +28,7 @@ def problem(seed: int, features: int, hidden: int, classes: int, count: int):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, features), dtype=np.uint8)
     images[:, rng.random(features) < 0.2] = 0
-    start = model.he_normal(features, hidden, classes, seed)
+    start = stepping.start(features, hidden, classes, seed)
     start["b1"] = np.where(rng.random(hidden) < 0.2, -1e4, rng.normal(size=hidden))
     return images, rng.integers(0, classes, count), start
 
@@ -54,7 +55,7 @@ def assert_same_steps(steps, seed, features, hidden, classes, batch, rate, scale
     order = np.random.default_rng(seed).permutation(100)
     batches = [order[:batch], order[-batch:], order[: batch // 2 + 1], order[1 : batch + 1]]
     p = settled(NUMPY, start, scale)
-    both = Step(BITWISE, p, rate), steps.stepper(BITWISE, p, rate, images)
+    both = stepping.defined(BITWISE, p, rate), stepping.quick(BITWISE, p, rate, images)
     expected, found = (trace(step, NUMPY, images, labels, batches) for step in both)
     for number, (one, two) in enumerate(zip(found, expected, strict=True)):
         names = ("totals", "picked", "W1", "b1", "W2", "b2")
@@ -99,8 +100,8 @@ def test_also_at_any_rate_however_small_the_output_weights(steps, rate, scale):
     images, labels, _ = problem(3, 5, 5, 3, 50)
     rng = np.random.default_rng(3)
     W1, W2 = rng.normal(size=(5, 5)), rng.normal(size=(5, 3)) * scale
-    p = model.Parameters(BITWISE.settle(W1), np.ones(5), W2, np.zeros(3))
-    both = Step(BITWISE, p, rate), steps.stepper(BITWISE, p, rate, images)
+    p = model.Parameters((BITWISE.settle(W1), W2), (np.ones(5), np.zeros(3)))
+    both = stepping.defined(BITWISE, p, rate), stepping.quick(BITWISE, p, rate, images)
     assert_same_bits(both, images, labels, [np.arange(50), np.arange(20), np.arange(50)])
 
 
@@ -112,7 +113,7 @@ def test_also_where_one_weight_alone_is_huge(steps, name, power):
         changed = {**start, name: start[name].copy()}
         changed[name].flat[1] = 2.0**power
         p = settled(NUMPY, changed)
-        both = Step(BITWISE, p, rate), steps.stepper(BITWISE, p, rate, images)
+        both = stepping.defined(BITWISE, p, rate), stepping.quick(BITWISE, p, rate, images)
         assert_same_bits(both, images, labels, [np.arange(50), np.arange(20)])
 
 
@@ -121,16 +122,16 @@ def test_also_where_one_weight_alone_is_huge(steps, name, power):
 def test_also_with_a_weight_that_is_not_on_the_grid(steps, name, value):
     images, labels, start = problem(4, 20, 10, 5, 100)
     p = settled(NUMPY, start)
-    getattr(p, name).flat[3] = value
-    both = Step(BITWISE, p, 0.1), steps.stepper(BITWISE, p, 0.1, images)
+    p.as_dict()[name].flat[3] = value
+    both = stepping.defined(BITWISE, p, 0.1), stepping.quick(BITWISE, p, 0.1, images)
     assert_same_bits(both, images, labels, [np.arange(50), np.arange(50, 100)])
 
 
 def test_also_where_no_weight_is_on_the_grid(steps):
     """As a file may hold them: they pass the definition's rounding, and are rounded there."""
     images, labels, start = problem(4, 784, 10, 5, 100)
-    p = model.Parameters(**start)
-    both = Step(BITWISE, p, 0.1), steps.stepper(BITWISE, p, 0.1, images)
+    p = model.Parameters.of(start)
+    both = stepping.defined(BITWISE, p, 0.1), stepping.quick(BITWISE, p, 0.1, images)
     assert_same_bits(both, images, labels, [np.arange(50), np.arange(50, 100)])
 
 
@@ -139,14 +140,14 @@ def test_also_where_the_batch_is_much_larger_than_the_features(steps):
     n = 2052
     images, labels = np.full((2 * n, 1), 255, np.uint8), np.repeat([1, 0], n)
     p = model.Parameters(
-        np.array([[0.0]]), np.array([1.0004859250038862]),
-        np.array([[0.0, 1089.4800415039062]]), np.array([2.0**16, 0.0]),
-    )  # fmt: skip
+        (np.array([[0.0]]), np.array([[0.0, 1089.4800415039062]])),
+        (np.array([1.0004859250038862]), np.array([2.0**16, 0.0])),
+    )
     rate = 15.038366354070604
     expected, found = (
         [list(map(exact.bits, step.advance(images, labels, np.arange(2 * n), n)))]
         + [exact.bits(value) for value in step.parameters.as_dict().values()]
-        for step in (Step(BITWISE, p, rate), steps.stepper(BITWISE, p, rate, images))
+        for step in (stepping.defined(BITWISE, p, rate), stepping.quick(BITWISE, p, rate, images))
     )
     assert found == expected
 
@@ -155,9 +156,9 @@ def test_also_where_the_batch_is_much_larger_than_the_features(steps):
 def test_parameters_come_back_as_they_went_in(steps, scale):
     images, _, start = problem(3, 20, 40, 5, 1)
     p = settled(NUMPY, start, scale)
-    kept = steps.stepper(BITWISE, p, 0.1, images).parameters
+    kept = stepping.quick(BITWISE, p, 0.1, images).parameters
     for name, value in p.as_dict().items():
-        assert exact.bits(getattr(kept, name)) == exact.bits(value), name
+        assert exact.bits(kept.as_dict()[name]) == exact.bits(value), name
 
 
 def test_also_at_784_pixels(steps):
@@ -171,10 +172,10 @@ def test_the_definition_steps_in_only_where_a_weight_is_beyond_all_compiled_step
 ):
     """At 784 pixels weights of up to 64 enter their product unrounded, others rounded."""
     images, labels, start = problem(1, 784, 10, 10, 100)
-    step = steps.stepper(BITWISE, settled(NUMPY, start, scale), 0.1, images)
-    with mock.patch.object(step, "_define", wraps=step._define) as counted:
+    step = stepping.quick(BITWISE, settled(NUMPY, start, scale), 0.1, images)
+    with mock.patch.object(step.step, "_define", wraps=step.step._define) as counted:
         assert step.advance(images, labels, np.arange(84), 12)[0].shape == (84,)
-    assert sum(len(call.args[2]) for call in counted.call_args_list) >= 12 * defined
+    assert sum(len(call.args[1]) for call in counted.call_args_list) >= 12 * defined
     assert counted.called == (defined > 0)
 
 
@@ -188,40 +189,45 @@ def test_trainings_that_go_wild_have_the_same_bits(steps, rate, hidden):
     with np.errstate(all="ignore"):
         expected, found = (
             trace(step, NUMPY, images, labels, [*orders, *orders], 16)
-            for step in (Step(BITWISE, p, rate), steps.stepper(BITWISE, p, rate, images))
+            for step in (
+                stepping.defined(BITWISE, p, rate),
+                stepping.quick(BITWISE, p, rate, images),
+            )
         )
     assert found == expected
 
 
 def test_a_rate_at_which_weights_outgrow_the_pixels_needs_no_definition(steps):
     images, labels, start = problem(1, 784, 30, 10, 400)
-    step = steps.stepper(BITWISE, settled(NUMPY, start), 1e3, images)
-    with mock.patch.object(step, "_define", side_effect=AssertionError):
+    step = stepping.quick(BITWISE, settled(NUMPY, start), 1e3, images)
+    with mock.patch.object(step.step, "_define", side_effect=AssertionError):
         step.advance(images, labels, np.arange(400), 16)
-    assert np.abs(step.parameters.W1).max() > 1e3
+    assert np.abs(step.parameters.weights[0]).max() > 1e3
 
 
 def test_what_never_fits_is_seldom_tried_and_may_fit_again(steps):
     images, labels, start = problem(1, 20, 10, 5, 1000)
     start["b2"][0] = 2.0**101
-    step = steps.stepper(BITWISE, settled(NUMPY, start), 0.1, images)
-    with mock.patch.object(step, "_compute", wraps=step._compute) as tried:
+    step = stepping.quick(BITWISE, settled(NUMPY, start), 0.1, images)
+    with mock.patch.object(step.step, "_compute", wraps=step.step._compute) as tried:
         step.advance(images, labels, np.arange(1000), 10)
         assert 3 < tried.call_count < 10
         before = step.parameters
-        both = step, Step(BITWISE, before, 0.1)
-        one, two = (exact.bits(each.score(images, labels).probabilities) for each in both)
+        both = step, stepping.defined(BITWISE, before, 0.1)
+        one, two = (exact.bits(each.score(images, labels).outputs) for each in both)
         assert one == two
-        assert all(np.array_equal(getattr(step.parameters, k), v)
+        assert all(np.array_equal(step.parameters.as_dict()[k], v)
                    for k, v in before.as_dict().items())  # fmt: skip
 
 
 def test_every_backend_takes_the_same_steps(backend):
     images, labels, start = problem(5, 30, 12, 4, 80)
     batches = [np.arange(40), np.arange(40, 80), np.arange(7)]
-    expected = trace(Step(BITWISE, settled(NUMPY, start), 0.3), NUMPY, images, labels, batches)
-    step = stepper(backend, BITWISE, settled(backend, start), 0.3, backend.asarray(images))
-    assert (type(step) is Step) is not (backend.in_memory and compiled.available())
+    expected = trace(
+        stepping.defined(BITWISE, settled(NUMPY, start), 0.3), NUMPY, images, labels, batches
+    )
+    step = stepping.chosen(backend, BITWISE, settled(backend, start), 0.3, backend.asarray(images))
+    assert (type(step.step) is Step) is not (backend.in_memory and compiled.available())
     assert trace(step, backend, images, labels, batches) == expected
 
 
@@ -231,11 +237,11 @@ def test_every_backend_takes_the_same_steps_on_float_images(other, scale):
     images = images / 255 * scale
     batches = [np.arange(40), np.arange(40, 80)]
     expected, found = (
-        trace(Step(BITWISE, settled(at, start), 0.1), at, images, labels, batches)
+        trace(stepping.defined(BITWISE, settled(at, start), 0.1), at, images, labels, batches)
         for at in (NUMPY, other)
     )
     assert found == expected
-    assert type(stepper(NUMPY, BITWISE, settled(NUMPY, start), 0.1, images)) is Step
+    assert type(stepping.chosen(NUMPY, BITWISE, settled(NUMPY, start), 0.1, images).step) is Step
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it(backend):
@@ -243,8 +249,7 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(backend):
     p = settled(backend, start)
 
     def shares(rows):
-        f = model.forward(BITWISE, p, backend.asarray(rows))
-        return exact.bits(to_numpy(model.probabilities(f)))
+        return exact.bits(to_numpy(evaluation.outputs(Recipe(BITWISE), p, backend.asarray(rows))))
 
     together = shares(images)
     assert [shares(images[i : i + 1])[0] for i in range(80)] == together

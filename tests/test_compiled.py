@@ -15,14 +15,15 @@ import exact
 import golden
 import numpy as np
 import pytest
+import stepping
 import threadpoolctl
 from tolerances import assert_close
 
 import backendmlp
 from backendmlp.arithmetic import Arithmetic, choose
 from backendmlp.network import evaluation, model
+from backendmlp.network.recipe import Recipe
 from backendmlp.steps.blas import openblas
-from backendmlp.steps.choose import stepper
 from backendmlp.steps.compiled import library
 from backendmlp.steps.definition import Step
 
@@ -40,7 +41,7 @@ def compiled(steps):
 def problem(arithmetic: Arithmetic, hidden: int = 50, count: int = 700, features: int = 60):
     rng = np.random.default_rng(hidden)
     images = rng.integers(0, 256, (count, features), dtype=np.uint8)
-    start = model.he_normal(features, hidden, 10, seed=hidden)
+    start = stepping.start(features, hidden, 10, seed=hidden)
     parameters = model.settle(arithmetic, start)
     return images, rng.integers(0, 10, count), parameters
 
@@ -57,8 +58,8 @@ def test_many_batches_at_once(compiled, numerics, dtype, hidden, size):
     arithmetic = choose(numerics, dtype)
     images, labels, p = problem(arithmetic, hidden)
     order = np.random.default_rng(0).permutation(700)[: min(700, 5 * size + size // 2 + 1)]
-    expected = after(Step(arithmetic, p, 0.1), images, labels, order, size)
-    found = after(compiled.stepper(arithmetic, p, 0.1, images), images, labels, order, size)
+    expected = after(stepping.defined(arithmetic, p, 0.1), images, labels, order, size)
+    found = after(stepping.quick(arithmetic, p, 0.1, images), images, labels, order, size)
     for one, two in zip(found, expected, strict=True):
         if numerics == "bitwise":
             assert exact.bits(one) == exact.bits(two)
@@ -76,34 +77,34 @@ def test_scores_are_those_of_the_definition_and_nothing_is_learned(
     arithmetic = choose(numerics, dtype)
     images, labels, p = problem(arithmetic)
     p = model.settle(arithmetic, {name: value * scale for name, value in p.as_dict().items()})
-    step = compiled.stepper(arithmetic, p, 0.1, images)
+    step = stepping.quick(arithmetic, p, 0.1, images)
     with np.errstate(all="ignore"):
         found = step.score(images, labels)
-        expected = evaluation.score(arithmetic, p, images, labels)
-    for name in ("totals", "picked", "probabilities"):
-        one, two = getattr(found, name), getattr(expected, name)
+        expected = evaluation.score(Recipe(arithmetic), p, images, labels)
+    both = zip((*found.parts, found.outputs), (*expected.parts, expected.outputs), strict=True)
+    for number, (one, two) in enumerate(both):
         assert one.dtype == two.dtype
         if numerics == "bitwise":
-            assert exact.bits(one) == exact.bits(two), name
+            assert exact.bits(one) == exact.bits(two), number
         else:
             assert_close(one, two, dtype, "run")
     for name, value in p.as_dict().items():
-        assert np.array_equal(getattr(step.parameters, name), value)
+        assert np.array_equal(step.parameters.as_dict()[name], value)
 
 
 def test_other_images_are_scored_too(compiled):
     images, labels, p = problem(BITWISE)
-    step = compiled.stepper(BITWISE, p, 0.1, images)
-    expected = step.score(images, labels).probabilities
-    found = step.score(np.asfortranarray(images), labels).probabilities
+    step = stepping.quick(BITWISE, p, 0.1, images)
+    expected = step.score(images, labels).outputs
+    found = step.score(np.asfortranarray(images), labels).outputs
     assert exact.bits(found) == exact.bits(expected)
-    assert step.score(images / 255.0, labels).probabilities == pytest.approx(expected, abs=1e-6)
+    assert step.score(images / 255.0, labels).outputs == pytest.approx(expected, abs=1e-6)
 
 
 def test_weights_in_another_order_of_memory_are_the_same_weights(compiled):
     images, labels, p = problem(BITWISE)
-    other = model.Parameters(*map(np.asfortranarray, p.as_dict().values()))
-    steps = [compiled.stepper(BITWISE, given, 0.1, images) for given in (p, other)]
+    other = model.Parameters.of({k: np.asfortranarray(v) for k, v in p.as_dict().items()})
+    steps = [stepping.quick(BITWISE, given, 0.1, images) for given in (p, other)]
     expected, found = (after(step, images, labels, np.arange(100), 32) for step in steps)
     assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
 
@@ -112,10 +113,10 @@ def test_weights_in_another_order_of_memory_are_the_same_weights(compiled):
 def test_any_number_of_threads_gives_the_same_bits(compiled, threads):
     images, labels, p = problem(BITWISE, hidden=100)
     order = np.arange(700)
-    expected = after(Step(BITWISE, p, 0.1), images, labels, order, 64)
+    expected = after(stepping.defined(BITWISE, p, 0.1), images, labels, order, 64)
     with threadpoolctl.threadpool_limits(threads, "blas"):
-        step = compiled.stepper(BITWISE, p, 0.1, images)
-        assert step.groups == threads
+        step = stepping.quick(BITWISE, p, 0.1, images)
+        assert step.step.groups == threads
         found = after(step, images, labels, order, 64)
         assert openblas().threads == threads
     assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
@@ -124,17 +125,17 @@ def test_any_number_of_threads_gives_the_same_bits(compiled, threads):
 def test_few_units_are_not_divided(compiled):
     images, _, p = problem(BITWISE, hidden=15)
     with threadpoolctl.threadpool_limits(4, "blas"):
-        assert compiled.stepper(BITWISE, p, 0.1, images).groups == 1
+        assert stepping.quick(BITWISE, p, 0.1, images).step.groups == 1
 
 
 def test_trainings_side_by_side(compiled):
     images, labels, p = problem(BITWISE, hidden=100)
     order = np.tile(np.arange(700), 5)
-    expected = exact.bits(after(Step(BITWISE, p, 0.1), images, labels, order, 64)[2])
+    expected = exact.bits(after(stepping.defined(BITWISE, p, 0.1), images, labels, order, 64)[2])
     found, before = [], openblas().threads
 
     def train():
-        step = compiled.stepper(BITWISE, p, 0.1, images)
+        step = stepping.quick(BITWISE, p, 0.1, images)
         found.append(exact.bits(after(step, images, labels, order, 64)[2]))
 
     threads = [threading.Thread(target=train) for _ in range(4)]
@@ -153,7 +154,7 @@ def test_calls_leave_no_memory_behind(compiled):
     images, labels, p = problem(BITWISE, count=64, features=20)
     order = np.arange(64)
     with threadpoolctl.threadpool_limits(2, "blas"):
-        step = compiled.stepper(BITWISE, p, 0.1, images)
+        step = stepping.quick(BITWISE, p, 0.1, images)
 
     def kilobytes_after(calls: int) -> int:
         for _ in range(calls):
@@ -167,7 +168,7 @@ def test_calls_leave_no_memory_behind(compiled):
 def test_a_label_that_is_no_class_is_none_as_in_the_definition(compiled):
     images, labels, p = problem(BITWISE)
     labels[::3], labels[1::3] = 10, -1
-    steps = Step(BITWISE, p, 0.1), compiled.stepper(BITWISE, p, 0.1, images)
+    steps = stepping.defined(BITWISE, p, 0.1), stepping.quick(BITWISE, p, 0.1, images)
     expected, found = (after(step, images, labels, np.arange(100), 32) for step in steps)
     assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
 
@@ -175,25 +176,25 @@ def test_a_label_that_is_no_class_is_none_as_in_the_definition(compiled):
 @pytest.mark.parametrize("order", [[0, 700], [-1, 5]])
 def test_an_order_outside_the_images_is_refused(compiled, order):
     images, labels, p = problem(BITWISE)
-    step = compiled.stepper(BITWISE, p, 0.1, images)
+    step = stepping.quick(BITWISE, p, 0.1, images)
     with pytest.raises(IndexError):
         step.advance(images, labels, np.array(order), 2)
 
 
 def test_parameters_that_do_not_fit_each_other_are_refused(compiled):
     images, _, p = problem(BITWISE)
-    short = model.Parameters(p.W1, p.b1[:-1], p.W2, p.b2)
-    with pytest.raises(ValueError, match="shapes"):
-        compiled.stepper(BITWISE, short, 0.1, images)
+    short = stepping.with_arrays(p, W2=p.weights[1][:-1])
+    with pytest.raises(ValueError, match="shape"):
+        stepping.quick(BITWISE, short, 0.1, images)
 
 
 def test_labels_and_order_may_be_strided_or_of_another_kind(compiled):
     images, labels, p = problem(BITWISE)
     order = np.arange(600)
-    expected = after(compiled.stepper(BITWISE, p, 0.1, images), images, labels, order, 64)
+    expected = after(stepping.quick(BITWISE, p, 0.1, images), images, labels, order, 64)
     strided = np.stack([labels, labels + 1], axis=1).astype(np.int32)[:, 0]
     backwards = order[::-1].copy().astype(np.uint16)[::-1]
-    step = compiled.stepper(BITWISE, p, 0.1, images)
+    step = stepping.quick(BITWISE, p, 0.1, images)
     found = after(step, images, strided, backwards, 64)
     assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
 
@@ -220,13 +221,13 @@ def test_images_may_lie_in_any_way(compiled, layout, dtype):
     given.flags.writeable = False
     made_of = [(images, images), (images, given), (given, given)]
     expected, *found = (
-        after(compiled.stepper(arithmetic, p, 0.1, first), then, labels, order, 64)
+        after(stepping.quick(arithmetic, p, 0.1, first), then, labels, order, 64)
         for first, then in made_of
     )
     for one in found:
         assert [x.tobytes() for x in one] == [x.tobytes() for x in expected]
-    scores = compiled.stepper(arithmetic, p, 0.1, given).score(given, labels)
-    assert_close(scores.totals, evaluation.score(arithmetic, p, images, labels).totals,
+    scores = stepping.quick(arithmetic, p, 0.1, given).score(given, labels)
+    assert_close(scores.parts[0], evaluation.score(Recipe(arithmetic), p, images, labels).parts[0],
                  arithmetic.dtype, "run")  # fmt: skip
 
 
@@ -234,8 +235,8 @@ def test_one_row_for_all_images_is_read_where_it_lies(compiled):
     images, labels, p = problem(BITWISE)
     same = np.broadcast_to(images[0], images.shape)  # a stride of zero
     order = np.arange(700)
-    expected = after(Step(BITWISE, p, 0.1), same, labels, order, 64)
-    found = after(compiled.stepper(BITWISE, p, 0.1, images), same, labels, order, 64)
+    expected = after(stepping.defined(BITWISE, p, 0.1), same, labels, order, 64)
+    found = after(stepping.quick(BITWISE, p, 0.1, images), same, labels, order, 64)
     assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
 
 
@@ -247,7 +248,7 @@ def test_batches_larger_than_c_can_count_are_batches_of_all(compiled, numerics, 
     images, labels, p = problem(arithmetic, count=50)
     order = np.arange(50)
     expected, found = (
-        after(compiled.stepper(arithmetic, p, 0.1, images), images, labels, order, given)
+        after(stepping.quick(arithmetic, p, 0.1, images), images, labels, order, given)
         for given in (50, size)
     )
     assert [x.tobytes() for x in found] == [x.tobytes() for x in expected]
@@ -269,27 +270,27 @@ def test_batches_larger_than_c_can_count_are_batches_of_all(compiled, numerics, 
 def test_what_makes_no_step_is_refused_and_nothing_to_do_is_nothing(compiled, numerics, dtype):
     arithmetic = choose(numerics, dtype)
     images, labels, p = problem(arithmetic)
-    step = compiled.stepper(arithmetic, p, 0.1, images)
+    step = stepping.quick(arithmetic, p, 0.1, images)
     for size in (0, -1):
         with pytest.raises(ValueError, match="at least 1"):
             step.advance(images, labels, np.arange(10), size)
     for wrong in (images[:, :-1], images[:5], images.astype(np.int16)):
-        with pytest.raises(IndexError, match="images"):
+        with pytest.raises(IndexError, match="inputs|order"):
             step.advance(wrong, labels, np.arange(10), 5)
-    for stepping in (step, Step(arithmetic, p, 0.1)):
-        totals, picked = stepping.advance(images, labels, np.arange(0), 5)
+    for one in (step, stepping.defined(arithmetic, p, 0.1)):
+        totals, picked = one.advance(images, labels, np.arange(0), 5)
         assert totals.shape == picked.shape == (0,)
         assert totals.dtype == picked.dtype == dtype
     for name, value in p.as_dict().items():
-        assert np.array_equal(getattr(step.parameters, name), value)
+        assert np.array_equal(step.parameters.as_dict()[name], value)
     with pytest.raises(ValueError, match="no network"):
-        compiled.stepper(arithmetic, model.Parameters(p.W1[:, :0], p.b1, p.W2, p.b2), 0.1, images)
+        stepping.quick(arithmetic, stepping.with_arrays(p, W1=p.weights[0][:0]), 0.1, images)
 
 
 def test_work_that_no_memory_holds_is_refused_before_it_begins(compiled):
     images, labels, p = problem(BITWISE)
-    step = compiled.stepper(BITWISE, p, 0.1, images)
-    step._job.hidden = 2**60
+    step = stepping.quick(BITWISE, p, 0.1, images)
+    step.step._held.sizes = (60, 2**60, 10)
     with pytest.raises(MemoryError):
         step.advance(images, labels, np.arange(600), 600)
 
@@ -297,22 +298,22 @@ def test_work_that_no_memory_holds_is_refused_before_it_begins(compiled):
 def test_images_of_another_kind_are_left_to_the_definition(compiled):
     images, _, p = problem(BITWISE)
     native = choose("native", "float32")
-    assert compiled.stepper(native, p, 0.1, images.astype(np.float64)) is None
-    assert type(stepper(NUMPY, native, p, 0.1, images.astype(np.float64))) is Step
+    assert not compiled.possible(Recipe(native), p, images.astype(np.float64))
+    assert type(stepping.chosen(NUMPY, native, p, 0.1, images.astype(np.float64)).step) is Step
 
 
 @pytest.mark.parametrize(("dtype", "rate"), [("float32", 1e30), ("float64", 1e300)])
 def test_a_native_training_that_diverges_ends_in_nan_and_no_crash(compiled, dtype, rate):
     native = choose("native", dtype)
     images, labels, p = problem(native)
-    step = compiled.stepper(native, model.settle(native, p.as_dict()), rate, images)
+    step = stepping.quick(native, model.settle(native, p.as_dict()), rate, images)
     totals, _ = step.advance(images, labels, np.arange(700), 64)
     assert not np.isfinite(totals).all()
 
 
 def test_where_no_thread_can_be_had_it_is_said(compiled, monkeypatch):
     images, labels, p = problem(BITWISE)
-    step = compiled.stepper(BITWISE, p, 0.1, images)
+    step = stepping.quick(BITWISE, p, 0.1, images)
     refusing = Refusing(library.library())
     monkeypatch.setattr(library, "library", lambda: refusing)
     with pytest.raises(MemoryError, match="threads"):
@@ -335,7 +336,7 @@ class Refusing:
 
 
 def test_it_can_be_left_out():
-    code = "from backendmlp import compiled; print(compiled.available())"
+    code = "from backendmlp.steps import compiled; print(compiled.available())"
     package = Path(backendmlp.__file__).parents[1]
     environment = {**os.environ, "BACKENDMLP_COMPILED": "0", "PYTHONPATH": str(package)}
     command = [sys.executable, "-c", code]

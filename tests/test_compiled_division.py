@@ -8,13 +8,14 @@ import exact
 import golden
 import numpy as np
 import pytest
+import stepping
 import threadpoolctl
 from tolerances import assert_close
 
 from backendmlp.arithmetic import choose
 from backendmlp.network import evaluation, model
+from backendmlp.network.recipe import Recipe
 from backendmlp.steps.compiled.steps import CompiledStep
-from backendmlp.steps.definition import Step
 
 BITWISE = choose("bitwise")
 GOLDEN = json.loads(golden.FILE.read_text())
@@ -25,7 +26,7 @@ SHAPES = [(1, 16, 1), (3, 17, 2), (300, 37, 10)]
 def problem(shape: tuple[int, int, int], inputs: str, count: int = 200):
     features, hidden, classes = shape
     rng = np.random.default_rng(sum(shape))
-    start, unit = model.he_normal(features, hidden, classes, seed=1), None
+    start, unit = stepping.start(features, hidden, classes, seed=1), None
     images = rng.integers(0, 256, (count, features), dtype=np.uint8)
     if inputs == "features":
         images = rng.integers(-(2**17), 2**17, (count, features)).astype(np.int32)
@@ -49,14 +50,15 @@ def test_every_division_gives_the_bits_of_the_definition(steps, division, shape,
     order = np.random.default_rng(0).permutation(200)
     for size, rate in ((7, 0.1), (64, 30.0), (190, 1e4), (1, 0.1)):
         some = order[:5] if size == 1 else order
-        step = steps._make(BITWISE, p, rate, images, division)
-        assert step.groups == division[0]
+        step = stepping.quick(BITWISE, p, rate, images, division)
+        assert step.step.groups == division[0]
         found, expected = (
-            after(each, images, labels, some, size) for each in (step, Step(BITWISE, p, rate))
+            after(each, images, labels, some, size)
+            for each in (step, stepping.defined(BITWISE, p, rate))
         )
         assert list(map(exact.bits, found)) == list(map(exact.bits, expected)), size
-    scores = step.score(images, labels).probabilities
-    defined = evaluation.score(BITWISE, step.parameters, images, labels).probabilities
+    scores = step.score(images, labels).outputs
+    defined = evaluation.score(Recipe(BITWISE), step.parameters, images, labels).outputs
     assert exact.bits(scores) == exact.bits(defined)
 
 
@@ -69,9 +71,9 @@ def test_native_divisions_agree_and_repeat_their_bits(steps, division, dtype):
     p = model.settle(native, {k: v.astype(dtype) for k, v in p.as_dict().items()})
     order = np.random.default_rng(0).permutation(200)
     for size in (7, 64, 190):
-        expected = after(Step(native, p, 0.1), images, labels, order, size)
+        expected = after(stepping.defined(native, p, 0.1), images, labels, order, size)
         one, two = (
-            after(steps._make(native, p, 0.1, images, division), images, labels, order, size)
+            after(stepping.quick(native, p, 0.1, images, division), images, labels, order, size)
             for _ in range(2)
         )
         assert [x.tobytes() for x in one] == [x.tobytes() for x in two]
@@ -83,9 +85,9 @@ def test_a_batch_longer_than_what_is_converted_at_one_time(steps):
     shape = (784, 24, 10)  # 334 rows of float64 at one time
     images, labels, p = problem(shape, "pixels", 1500)
     order = np.arange(1500)[::-1]
-    expected = after(Step(BITWISE, p, 0.1), images, labels, order, 1400)
+    expected = after(stepping.defined(BITWISE, p, 0.1), images, labels, order, 1400)
     for division in ((1, 3), (2, 2), (1, 6)):
-        step = steps._make(BITWISE, p, 0.1, images, division)
+        step = stepping.quick(BITWISE, p, 0.1, images, division)
         found = after(step, images, labels, order, 1400)
         assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
 
@@ -108,10 +110,10 @@ def test_units_are_divided_first_and_then_the_rows_of_large_batches(
 ):
     images, labels, p = problem((features, hidden, 3), "pixels", size)
     with threadpoolctl.threadpool_limits(threads, "blas"):
-        step = steps.stepper(BITWISE, p, 0.1, images)
+        step = stepping.quick(BITWISE, p, 0.1, images)
     found = after(step, images, labels, np.arange(size), size)
-    assert (step.groups, step._job.threads) == (division[0], division[0] * division[1])
-    expected = after(Step(BITWISE, p, 0.1), images, labels, np.arange(size), size)
+    assert (step.step.groups, step.step._job.threads) == (division[0], division[0] * division[1])
+    expected = after(stepping.defined(BITWISE, p, 0.1), images, labels, np.arange(size), size)
     assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
 
 
@@ -121,7 +123,7 @@ def test_the_golden_digests_in_any_division(steps, monkeypatch, case, division):
     made = CompiledStep.__init__
 
     def divided(self, *given) -> None:
-        made(self, *given[:4], division)
+        made(self, *given[:3], division)
 
     monkeypatch.setattr(CompiledStep, "__init__", divided)
     assert golden.run(case) == GOLDEN[case]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import exact
 import numpy as np
 import pytest
+import stepping
 import threadpoolctl
 
 import backendmlp
 from backendmlp.arithmetic.bitwise import Bitwise
 from backendmlp.network import evaluation, model
-from backendmlp.steps import choose
-from backendmlp.steps.definition import Step
+from backendmlp.network.recipe import Recipe
 
 BITWISE = Bitwise()
 NUMPY = backendmlp.select("numpy")
@@ -23,7 +23,7 @@ def problem(features: int, hidden: int, powers: tuple[int, int] = (-20, -10), sc
     x[::7] *= 8  # later values may be that much larger
     x[:, rng.random(features) < 0.2] = 0
     unit = 2.0 ** rng.integers(*powers, features)
-    start = model.he_normal(features, hidden, 5, seed=1)
+    start = stepping.start(features, hidden, 5, seed=1)
     start["W1"] = start["W1"] * scale
     return x, rng.integers(0, 5, 300), model.settle(BITWISE, start, unit)
 
@@ -40,8 +40,10 @@ def after(step, x, labels, size: int) -> list:
 @pytest.mark.parametrize("rate", [0.1, 100.0])
 def test_the_bits_are_those_of_the_definition(steps, features, hidden, size, rate):
     x, labels, p = problem(features, hidden)
-    step = steps.stepper(BITWISE, p, rate, x)
-    assert after(step, x, labels, size) == after(Step(BITWISE, p, rate), x, labels, size)
+    step = stepping.quick(BITWISE, p, rate, x)
+    assert after(step, x, labels, size) == after(
+        stepping.defined(BITWISE, p, rate), x, labels, size
+    )
     assert step.parameters.unit.tobytes() == p.unit.tobytes()
 
 
@@ -50,27 +52,31 @@ def test_the_bits_are_those_of_the_definition(steps, features, hidden, size, rat
 def test_also_with_units_and_weights_far_apart(steps, powers, scale):
     x, labels, p = problem(20, 10, powers, scale)
     for rate in (1e-9, 0.1, 1e40):
-        step = steps.stepper(BITWISE, p, rate, x)
-        assert after(step, x, labels, 100) == after(Step(BITWISE, p, rate), x, labels, 100)
+        step = stepping.quick(BITWISE, p, rate, x)
+        assert after(step, x, labels, 100) == after(
+            stepping.defined(BITWISE, p, rate), x, labels, 100
+        )
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_any_number_of_threads_and_rows_for_scores(steps, threads):
     x, labels, p = problem(40, 100)
     with threadpoolctl.threadpool_limits(threads, "blas"):
-        step = steps.stepper(BITWISE, p, 0.1, x)
+        step = stepping.quick(BITWISE, p, 0.1, x)
         found = step.score(x, labels)
-        assert after(step, x, labels, 64) == after(Step(BITWISE, p, 0.1), x, labels, 64)
-    expected = evaluation.score(BITWISE, p, x, labels)
-    assert exact.bits(found.probabilities) == exact.bits(expected.probabilities)
+        assert after(step, x, labels, 64) == after(stepping.defined(BITWISE, p, 0.1), x, labels, 64)
+    expected = evaluation.score(Recipe(BITWISE), p, x, labels)
+    assert exact.bits(found.outputs) == exact.bits(expected.outputs)
 
 
 def test_units_out_of_range_and_weights_off_the_grid_are_the_definitions(steps):
     x, labels, p = problem(20, 10)
-    far = model.Parameters(p.W1, p.b1, p.W2, p.b2, p.unit * 2.0**-40)
-    assert steps.stepper(BITWISE, far, 0.1, x) is None
-    assert type(choose.stepper(NUMPY, BITWISE, far, 0.1, x)) is Step
+    far = model.Parameters.of(p.as_dict(), p.unit * 2.0**-440)
+    one, two = stepping.quick(BITWISE, far, 0.1, x), stepping.defined(BITWISE, far, 0.1)
+    assert after(one, x, labels, 100) == after(two, x, labels, 100)
     for value in (1 / 3, 5e-324, np.nan):
-        p.W1[3, 3] = value
-        step = steps.stepper(BITWISE, p, 0.1, x)
-        assert after(step, x, labels, 100) == after(Step(BITWISE, p, 0.1), x, labels, 100)
+        p.weights[0][3, 3] = value
+        step = stepping.quick(BITWISE, p, 0.1, x)
+        assert after(step, x, labels, 100) == after(
+            stepping.defined(BITWISE, p, 0.1), x, labels, 100
+        )

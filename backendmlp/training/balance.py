@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,26 @@ def class_weights(
     counts = np.bincount(found if subset is None else found[subset], minlength=outputs)
     present = counts > 0
     return np.where(present, counts.sum() / (present.sum() * np.maximum(counts, 1)), 0.0)
+
+
+def by_name(weights: Mapping[Any, float], names: Sequence[str]) -> tuple[float, ...]:
+    """A weight for each of the classes with ``names``, of those given by name or number.
+
+    One that is not given counts 1.
+    """
+    found = [1.0] * len(names)
+    numbers = {name: number for number, name in enumerate(names)}
+    for key, weight in weights.items():
+        number = numbers.get(key) if isinstance(key, str) else key
+        whole = isinstance(number, Integral) and not isinstance(number, bool)
+        if not whole or not 0 <= number < len(names):  # type: ignore[operator]
+            known = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
+            raise InputError(
+                f"class_weight names {key!r:.80}, which is none of the classes {known:.300}; give "
+                f"their names, or numbers from 0 to {len(names) - 1}"
+            )
+        found[number] = weight  # type: ignore[index]
+    return tuple(found)
 
 
 def split(seed: int, count: int, share: float) -> tuple[np.ndarray, np.ndarray] | None:

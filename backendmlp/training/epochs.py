@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from backendmlp.backend import namespace, to_numpy
+from backendmlp.backend import to_numpy
 from backendmlp.digests import digest
 from backendmlp.network.evaluation import evaluate_and_fetch
 from backendmlp.network.losses import classes
-from backendmlp.network.model import forward
+from backendmlp.training.lost import Watch
 from backendmlp.training.records import EpochRecord
 from backendmlp.training.trainer import Trainer
 
@@ -33,11 +33,6 @@ def never() -> bool:
 # Between two looks at the outside world: many enough that beginning anew costs little, few enough
 # that a look comes several times a second.
 _FEWEST_IMAGES, _MOST_IMAGES, _SECONDS = 2048, 16384, 0.05
-
-
-# When a training is given up for lost: a mean loss so many times that of guessing, and of the start,
-# which may be far from it; and the first images, if no hidden unit answers to any of them.
-_TIMES_GUESSING, _ASKED = 10, 1000
 
 
 def warn_caller(text: str) -> None:
@@ -62,25 +57,24 @@ def train(
     before and False after.  ``on_progress`` is told, a few times a second, how many rows went by
     since the last call.  Stops, perhaps within an epoch, once ``should_stop`` says so; the trainer
     can then be asked for its state.  ``warn`` is told once, in a sentence, where the training is
-    lost; it goes on all the same.
+    lost or has gone astray; it goes on all the same.
     """
     if not trainer.through and not trainer.backend.in_memory:
         on_warm_up(True)
         trainer.warm_up()
         on_warm_up(False)
-    warned = False
+    watch = Watch(trainer)
     while not trainer.through:
         seconds = train_epoch(trainer, on_progress, should_stop)
         if trainer.position < trainer.count:
             return
         started = time.perf_counter()
         loss = trainer.finish_epoch()
-        if not warned and (why := lost(trainer, loss)):
-            warned = True
-            warn(why)
         seconds += time.perf_counter() - started
         record = _record(trainer, loss, seconds, test, validation)
         trainer.follow(record)
+        if (why := watch.after_epoch(loss)) is not None:
+            warn(why)
         yield record
     trainer.take_best()
 
@@ -105,33 +99,6 @@ def train_epoch(
         seconds += took
         on_progress(trainer.position - before)
     return seconds
-
-
-def lost(trainer: Trainer, loss: float) -> str | None:
-    """Why a training is lost whose last epoch had the mean ``loss``; None if it may succeed."""
-    guessing = trainer.guessing
-    remedy = f"lower the learning rate (now {trainer.config.lr:g})"
-    if loss > _TIMES_GUESSING * max(guessing, trainer.first_loss or 0.0):
-        return (
-            f"the training is lost: the loss of epoch {trainer.epoch} is {loss:.3g}, and guessing "
-            f"has one of {guessing:.3g}; {remedy}"
-        )
-    if loss > guessing / 2 and _dead(trainer):  # a good loss needs no look at the hidden units
-        return (
-            f"the training is lost: after epoch {trainer.epoch} all units of a hidden layer are "
-            f"zero, whatever the image, and nothing can be learned any more; {remedy}"
-        )
-    return None
-
-
-def _dead(trainer: Trainer) -> bool:
-    """Whether no unit of a layer answers to any of the first inputs, which are not all the same."""
-    inputs = trainer.rows.inputs[: min(_ASKED, trainer.rows.inputs.shape[0]), :]
-    xp, recipe = namespace(inputs), trainer.recipe
-    if recipe.activation.name != "relu" or not bool(xp.any(inputs != inputs[:1, :])):
-        return False
-    found = forward(recipe.arithmetic, recipe.activation, trainer.parameters, inputs)
-    return any(not bool(xp.any(value > 0)) for value in found.values[1:])
 
 
 def _record(

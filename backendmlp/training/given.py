@@ -13,6 +13,7 @@ from backendmlp.backend import Backend
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.features import feature_unit, needs_unit, settled
+from backendmlp.network.model import is_pixels
 from backendmlp.steps.stepper import Rows
 from backendmlp.training.balance import split
 
@@ -26,7 +27,8 @@ class Given:
 
     ``names`` of the classes (() for a regression), how many ``outputs`` a network for them has,
     whether targets were ``flat`` (N,), the shape of one input, and the ``unit`` (F,) of features
-    that were settled.  ``raw`` are the inputs before that; ``named`` says that the caller did.
+    that were settled.  ``raw`` are the inputs before that; ``named`` says that somebody gave the
+    classes other names than their numbers.
     """
 
     rows: Rows
@@ -39,22 +41,42 @@ class Given:
     named: bool
 
     def look(self, config: Config) -> None:
-        """Warn of the classic mistakes with data."""
-        mistakes.look_at_images(self.raw)
+        """Warn of the classic mistakes with data to train on.
+
+        Cheap beside reading the data: of pixels that are bright anywhere, and of floats, it takes
+        a thousand rows.
+        """
+        self.look_at_inputs(config)
         if config.regression:
             mistakes.look_at_targets(self.rows.targets)
         elif not self.named:
             mistakes.look_at_labels(self.rows.targets, self.outputs)
 
-    def alike(self, at: Backend, config: Config, images: Array, labels: Array) -> Pair:
-        """Other ``images`` (M, ...) and ``labels`` or targets of the same kind, on the device."""
+    def look_at_inputs(self, config: Config) -> None:
+        """The part of :meth:`look` that a part of the data is enough for."""
+        assert config.lr is not None
+        rate = config.lr if config.optimizer == "sgd" else 0.0
+        mistakes.look_at_images(self.raw, self.image_shape, rate)
+
+    @property
+    def pixels(self) -> bool:
+        """Whether the inputs are uint8 pixels."""
+        return is_pixels(self.raw)
+
+    def alike(
+        self, at: Backend, config: Config, images: Array, labels: Array, which: str = "test"
+    ) -> Pair:
+        """Other ``images`` (M, ...) and ``labels`` or targets of the same kind, on the device.
+
+        Warns where the images are of another scale.
+        """
         dtype = config.dtype or ""
-        x = inputs.images(at, images, dtype, self.rows.inputs.shape[1])
+        x = inputs.images(at, images, dtype, self.rows.inputs.shape[1], which)
         if config.regression:
-            y = inputs.targets(at, labels, x.shape[0], dtype, self.outputs)
+            y = inputs.targets(at, labels, x.shape[0], dtype, self.outputs, which)
         else:
-            y = inputs.labels(at, labels, x.shape[0], self.outputs, self.names)
-        return (x if self.unit is None else settled(x, self.unit)), y
+            y = inputs.labels(at, labels, x.shape[0], self.outputs, self.names, which)
+        return shown(x, self.pixels, self.unit), y
 
     def held_back(
         self, at: Backend, config: Config, validation: Pair | None
@@ -69,13 +91,13 @@ class Given:
                     "validation data are given, and validation_split asks to hold back others; "
                     "leave one of them out"
                 )
-            return self.alike(at, config, *validation), None
+            return self.alike(at, config, *pair("validation", validation), "validation"), None
         both = split(config.seed, self.rows.inputs.shape[0], config.validation_split)
         if both is None:
             if (config.monitor or "train_loss") != "train_loss":
                 raise InputError(
                     f"{config.monitor} is to be monitored, and there are no validation data; "
-                    "give some, or validation_split"
+                    "give validation=(images, labels), or validation_split"
                 )
             return None, None
         held = at.asarray(both[1], "int64")
@@ -91,6 +113,7 @@ def taken(
     sample_weight: Array | None = None,
     class_names: Sequence[str] | None = None,
     unit: np.ndarray | None = None,
+    which: str = "training",
 ) -> Given:
     """``images`` (N, ...), ``labels`` (N,) or targets, and weights (N,), on the device of ``at``.
 
@@ -98,20 +121,23 @@ def taken(
     settled, in ``unit`` where it is known.
     """
     dtype = config.dtype or ""
-    x = inputs.images(at, images, dtype)
+    x = inputs.images(at, images, dtype, which=which)
     count = x.shape[0]
     names: tuple[str, ...] = ()
     flat = True
     if config.regression:
-        if class_names:
-            raise InputError("class_names are given, and a regression has no classes")
-        y = inputs.targets(at, labels, count, dtype)
+        if class_names is not None and len(class_names):
+            raise InputError(
+                "class_names are given, and a regression has no classes; leave them out, or choose "
+                "loss='cross_entropy'"
+            )
+        y = inputs.targets(at, labels, count, dtype, which=which)
         outputs, flat = y.shape[1], len(np.shape(labels)) < 2
     else:
-        names = inputs.class_names(class_names, labels)
-        y = inputs.labels(at, labels, count, len(names) or None, names)
-        outputs = len(names) or inputs.count_classes(at, y)
-        names = names or tuple(map(str, range(outputs)))
+        names = inputs.class_names(class_names, labels, which)
+        y = inputs.labels(at, labels, count, len(names) or None, names, which)
+        outputs = len(names) or inputs.count_classes(at, y, which)
+        names = names or _numbers(outputs)
     weights = None
     if sample_weight is not None:
         weights = inputs.weights(at, sample_weight, count, dtype)
@@ -121,4 +147,32 @@ def taken(
         settled_x = settled(x, on_device)
     shape = tuple(np.shape(images)[1:])
     rows = Rows(settled_x, y, weights)
-    return Given(rows, x, names, outputs, flat, shape, on_device, class_names is not None)
+    named = class_names is not None and names != _numbers(outputs)
+    return Given(rows, x, names, outputs, flat, shape, on_device, named)
+
+
+def pair(name: str, value: Any) -> Pair:
+    """``value`` as images and labels, which the caller gave as ``name``."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        several = isinstance(value, tuple | list)
+        found = f"{len(value)} entries" if several else type(value).__name__
+        raise InputError(f"{name} is {found}; give a pair: {name}=(images, labels)")
+    return value[0], value[1]
+
+
+def shown(x: Array, pixels: bool | None, unit: Array | None) -> Array:
+    """Inputs ``x`` (N, F) as a network takes them that learned from others.
+
+    Those were ``pixels`` or not, None where nobody knows, and settled in ``unit`` (F,) perhaps.
+    Warns where these are of another scale.
+    """
+    mistakes.look_at_shown(x, pixels, unit)
+    if unit is None:
+        return x
+    found = settled(x, unit)
+    mistakes.look_at_settled(found, x, unit)
+    return found
+
+
+def _numbers(classes: int) -> tuple[str, ...]:
+    return tuple(map(str, range(classes)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def possible(recipe: Recipe, parameters: Parameters, inputs: Array) -> bool:
         and library.library() is not None
         and openblas() is not None
     )
-    return known and inputs.dtype in _kinds(recipe, parameters)
+    return known and inputs.dtype.newbyteorder("=") in _kinds(recipe, parameters)
 
 
 def _kinds(recipe: Recipe, parameters: Parameters) -> dict[Any, int]:
@@ -107,7 +108,7 @@ class Held:
         if not divided:
             bounds = [0, shape[-1]]
         found = []
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in pairwise(bounds):
             rows = shape[0] if kind == "W" else 1
             part = flat[rows * start : rows * stop].reshape((*shape[:-1], stop - start))
             found.append((part, slice(start, stop)))

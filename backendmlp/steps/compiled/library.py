@@ -85,7 +85,6 @@ def library() -> ctypes.CDLL | None:
     return loaded if loaded.job_bytes() == ctypes.sizeof(Job) else None
 
 
-@lru_cache(maxsize=3)
 def functions(numerics: str) -> tuple[Callable[[Any], int], Callable[[Any], int]]:
     """What does a job in ``numerics``, nonzero where it cannot; and the workspace it needs."""
     loaded = library()

@@ -8,6 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class CompiledScorer:
         self._targets = np.dtype(np.int64 if recipe.loss.name == "cross_entropy" else self._dtype)
         sizes = self._held.sizes
         self._features, self._outputs = sizes[0], sizes[-1]
-        self._products = sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self._products = sum(a * b for a, b in pairwise(sizes))
         self.begin_anew()
         _SCORERS.add(self)
 
@@ -137,10 +138,10 @@ class _Worker:
         """Score a ``piece`` of the inputs, of which ``start`` rows come before it."""
         job, count = self._job, len(piece)
         flags = piece.flags
-        if not (flags.c_contiguous and flags.aligned):
-            piece = np.require(piece, None, ("C", "A"))
-        if piece.shape != (count, self._features) or piece.dtype != self._kind:
-            raise IndexError(f"inputs {piece.dtype} {piece.shape} are not those of this network")
+        if not (flags.c_contiguous and flags.aligned and piece.dtype == self._kind):
+            piece = np.require(piece, self._kind, ("C", "A"))
+        if piece.shape != (count, self._features):
+            raise IndexError(f"inputs of the shape {piece.shape} are not those of this network")
         job.inputs, job.outputs = address(piece), _beyond(found.outputs, start)
         job.targets, job.part_0, job.part_1 = None, None, None
         if targets is not None:

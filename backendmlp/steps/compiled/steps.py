@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import operator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,14 @@ class CompiledStep:
             division = 1, division[0] * division[1]
         self.recipe, self._division = recipe, division
         # One hidden layer counts, that with the most products.
-        _, units = max(((a * b, b) for a, b in zip(sizes[:-2], sizes[1:-1])), default=(0, 1))
-        self._products = sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        layers = [(a * b, b) for a, b in pairwise(sizes)]
+        _, units = max(layers[:-1], default=(0, 1))
+        self._products = sum(products for products, _ in layers)
+        blas = openblas()
+        assert blas is not None
+        self._threads = blas.threads
         self._held = Held(recipe, learned, rows.inputs, self._groups(units))
-        self._blas, self._job = self._held.blas, self._held.job
+        self._blas, self._job = blas, self._held.job
         self._workspace = library.Workspace()
 
     @property
@@ -153,9 +158,7 @@ class CompiledStep:
         """Among how many threads the units of layers are divided, the largest of which has some."""
         if self._division:
             return self._division[0]
-        blas = openblas()
-        assert blas is not None
-        return min(blas.threads, max(1, units // _FEWEST_UNITS))
+        return min(self._threads, max(1, units // _FEWEST_UNITS))
 
     def _fellows(self, batch: int) -> int:
         """Among how many threads of a group the rows of a batch are divided."""
@@ -163,7 +166,7 @@ class CompiledStep:
             return self._division[1]
         products = batch * self._products // self._job.groups
         worth = min(batch // _FEWEST_ROWS, products // _FEWEST_PRODUCTS)
-        return max(1, min(self._blas.threads // self._job.groups, worth))
+        return max(1, min(self._threads // self._job.groups, worth))
 
     def _empty_parts(self, count: int) -> Parts:
         dtype = self.recipe.arithmetic.dtype
