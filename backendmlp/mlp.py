@@ -84,7 +84,7 @@ class MLP:
             self._by_class = weights_of_some(weights, choices.get("loss"))
             choices["class_weight"] = None
         self.config = Config(
-            hidden,
+            hidden,  # type: ignore[arg-type]
             epochs,
             batch_size,
             lr,
@@ -511,7 +511,7 @@ class MLP:
 
     @property
     def _saw_pixels(self) -> bool | None:
-        """Whether it learned from pixels; None where nobody knows, as of a file in native numerics."""
+        """Whether it learned from pixels; None where nobody knows, as of a native file."""
         if self._pixels is None and self.config.numerics == "bitwise":
             return self.unit is None
         return self._pixels
