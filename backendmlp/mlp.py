@@ -511,7 +511,7 @@ class MLP:
 
     @property
     def _saw_pixels(self) -> bool | None:
-        """Whether it learned from pixels; None where nobody knows, as of a file in native numerics."""
+        """Whether it learned from pixels; None where nobody knows, as of a native file."""
         if self._pixels is None and self.config.numerics == "bitwise":
             return self.unit is None
         return self._pixels
