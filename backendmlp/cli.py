@@ -19,6 +19,7 @@ import click
 
 from backendmlp.commands import choices, words
 from backendmlp.commands.options import Interval, Option, PathName, Sectioned
+from backendmlp.commands.spelling import as_options
 from backendmlp.errors import InputError
 from backendmlp.version import __version__
 
@@ -270,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()  # here, where a full disk behind it can still be told
         sys.exit(code)
     except InputError as error:
-        _fail(str(error))
+        _fail(as_options(str(error)))
     except OSError as error:  # the folder has its own sentences; this is the output, or bad luck
         _silence_output()
         _fail(f"{error.filename or 'the output'} fails: {error.strerror}; check its place")

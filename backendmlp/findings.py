@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +15,7 @@ from backendmlp.mlp import MLP
 from backendmlp.runs import record as records
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.record import Record
-from backendmlp.runs.stored import MODEL, RECORD
-from backendmlp.runs.verification import receipt_of
+from backendmlp.runs.stored import model_of, receipt_of
 
 MAX_MISTAKES = 25
 
@@ -35,11 +32,6 @@ class Mistake:
 
 def read_record(run: StrPath) -> Record:
     """The receipt of ``run``, a run's folder or the run.json in it, with at least one epoch."""
-    if os.path.isdir(run) and not os.path.lexists(Path(run, RECORD)):
-        raise InputError(
-            f"folder {shown(run)} holds no {RECORD}; name the folder of a run that has ended or "
-            "was interrupted"
-        )
     record = records.read(receipt_of(run))
     if not record.epochs:
         raise InputError(f"run {shown(run)} has no finished epoch; there is nothing to plot yet")
@@ -48,7 +40,7 @@ def read_record(run: StrPath) -> Record:
 
 def read_network(run: StrPath) -> MLP:
     """The network of ``run``."""
-    return MLP.load(receipt_of(run).parent / MODEL)
+    return MLP.load(model_of(receipt_of(run).parent))
 
 
 def require_same(dataset: Dataset, data: Data) -> None:

@@ -138,7 +138,7 @@ def test_a_finished_run_has_nothing_to_resume(data: Path, tmp_path: Path):
     for options in ((), ("--epochs", 1, "--data", data)):
         result = train("--resume", tmp_path / "a", *options)
         assert result.code == 0
-        assert "is finished, after 1 epochs" in result.out
+        assert "is finished, after 1 epoch;" in result.out
     for options, words in (
         (("--lr", 3), "lr was 0.1 and is 3.0"),
         (("--checkpoint-every", 2), "--checkpoint-every would do nothing"),

@@ -326,4 +326,4 @@ def test_command_line(tmp_path):
     entry = receipt(out)["data"]
     assert (entry["path"], entry["sha256"]) == (str(path), load_file(path).sha256)
     assert call("evaluate", out, "--data", path).code == 0
-    assert call("verify", out).out.splitlines()[-1].startswith("verified: 1 of 1 epochs")
+    assert call("verify", out).out.splitlines()[-1].startswith("verified: 1 of 1 epoch,")

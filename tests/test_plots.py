@@ -135,7 +135,7 @@ class TestPlotCommand:
         cases = {
             "Missing argument": (),
             "each once": (runs["a"], runs["a"]),
-            "holds no run.json": (tmp_path / "empty",),
+            "has no run.json": (tmp_path / "empty",),
             "no such file": (tmp_path / "absent",),
             "the run was made with": (runs["a"], "--data", other),
             "leave --data": (runs["a"], runs["b"], "--data", data),

@@ -68,13 +68,13 @@ def test_verified(place: str, finished: Path):
     assert (code, err) == (0, "")
     *epochs, verdict = out.splitlines()
     assert [line[:9] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
-    assert verdict == f"verified: 2 of 2 epochs, weights sha256 {DIGEST}"
+    agrees = "model.safetensors agrees"
+    assert verdict == f"verified: 2 of 2 epochs, weights sha256 {DIGEST}, {agrees}"
 
 
 def test_quiet_prints_the_verdict_alone_and_a_folder_will_do(finished: Path):
-    verdict = f"verified: 2 of 2 epochs, weights sha256 {DIGEST}"
-    assert call("verify", finished / "run.json", "--quiet") == (0, f"{verdict}\n", "")
-    agrees = f"{verdict}, model.safetensors agrees\n"
+    agrees = f"verified: 2 of 2 epochs, weights sha256 {DIGEST}, model.safetensors agrees\n"
+    assert call("verify", finished / "run.json", "--quiet") == (0, agrees, "")
     assert call("verify", finished, "--quiet") == (0, agrees, "")
 
 
@@ -97,7 +97,7 @@ MODELS: dict[str, tuple[Callable[[Path], Any], int, str]] = {
     "one bit": (_flip(1), 1, "differs: model.safetensors is not what the receipt ends with: b1"),
     "cut short": (lambda path: path.write_bytes(path.read_bytes()[:-1]), 1, "is cut short"),
     "another rate": (_other_config, 1, "has another configuration than the receipt"),
-    "missing": (Path.unlink, 0, ", but its model.safetensors is missing"),
+    "missing": (Path.unlink, 1, "differs: model.safetensors is missing (2 of 2 epochs agree)"),
 }
 
 
@@ -109,7 +109,8 @@ def test_the_model_in_the_folder(
     code, out, err = call("verify", run, "--quiet")
     assert (code, err) == (expected, "")
     assert words in out
-    assert call("verify", run / "run.json", "--quiet").code == 0
+    beside = call("verify", run / "run.json", "--quiet")
+    assert beside.code == (1 if (run / "model.safetensors").exists() else 0)
 
 
 def test_from_python(run: Path, data: Path):
@@ -161,10 +162,11 @@ def test_an_interrupted_run_is_verified_as_far_as_it_went(run: Path):
             found[name] = found["epochs"][-1][name]
 
     edit(run, cut)
-    verdict = f"verified: 1 of 1 epochs, weights sha256 {receipt(run)['weights_sha256']}\n"
-    assert call("verify", run / "run.json", "--quiet") == (0, verdict, "")
-    later = "but model.safetensors is of later, within epoch 2, or altered\n"
-    assert call("verify", run, "--quiet") == (0, f"{verdict[:-1]}, {later}", "")
+    verdict = f"verified: 1 of 1 epoch, weights sha256 {receipt(run)['weights_sha256']}"
+    later = "but model.safetensors is from later, within epoch 2, or was altered"
+    assert call("verify", run, "--quiet") == (0, f"{verdict}, {later}\n", "")
+    (run / "model.safetensors").unlink()
+    assert call("verify", run / "run.json", "--quiet") == (0, f"{verdict}\n", "")
 
 
 def _three_weights(parameters: dict[str, np.ndarray]) -> None:

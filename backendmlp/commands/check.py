@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from threadpoolctl import threadpool_info
@@ -14,11 +16,12 @@ from backendmlp.data.origin import origin
 from backendmlp.digests import digest
 from backendmlp.errors import InputError
 from backendmlp.network.model import Parameters
+from backendmlp.runs import checkpoint as checkpoints
 from backendmlp.runs import record as records
 from backendmlp.runs.modelfile import load_model
 from backendmlp.runs.parsing import Data
-from backendmlp.runs.stored import MODEL, RECORD
-from backendmlp.runs.verification import hold, open_data, receipt_of
+from backendmlp.runs.stored import CHECKPOINT, MODEL, RECORD, receipt_of, require_agreement
+from backendmlp.runs.verification import hold, open_data
 from backendmlp.steps import compiled
 
 
@@ -49,7 +52,11 @@ def describe(path: Path) -> None:
     if not path.is_dir():
         (_describe_receipt if path.suffix == ".json" else _describe_model)(path)
         return
-    found = {RECORD: _describe_receipt, MODEL: _describe_model}
+    found = {
+        RECORD: _describe_receipt,
+        MODEL: _describe_model,
+        CHECKPOINT: _describe_checkpoint,
+    }
     present = [name for name in found if (path / name).exists()]
     if not present:
         raise InputError(
@@ -58,6 +65,20 @@ def describe(path: Path) -> None:
         )
     for name in present:
         found[name](path / name)
+    if {RECORD, MODEL} <= set(present):
+        try:
+            require_agreement(path, records.read(path / RECORD))
+        except InputError as error:
+            print(f"Warning: {error}", file=sys.stderr, flush=True)
+
+
+def _describe_checkpoint(path: Path) -> None:
+    found = checkpoints.load(path)
+    position = found.state.position
+    within = f", and {position:,} rows of the next" if position else ""
+    print(f"checkpoint     {path}, of a run that is not at its end")
+    print(f"epochs         {len(found.epochs)} of {found.config.epochs}{within}")
+    _print_choices(found.config, found.definition, found.data)
 
 
 def _describe_receipt(path: Path) -> None:
@@ -89,9 +110,23 @@ def _describe_model(path: Path) -> None:
     print(f"model          {path}")
     print(f"network        {'-'.join(map(str, sizes))}, inputs {shape}")
     print("targets        real numbers" if config.regression else f"classes        {names}")
-    print(f"weights sha256 {digest(parameters)}")
+    found = digest(parameters)
+    print(f"weights sha256 {found}")
+    if (epoch := _epoch_of(path, found)) is not None:
+        print(f"after epoch    {epoch}")
     known = None if data is None else records.parse_data(data)
     _print_choices(config, metadata.get("definition", 1), known)
+
+
+def _epoch_of(path: Path, sha256: str) -> str | None:
+    """Which epoch of the run in whose folder ``path`` lies a network is from, if any says so."""
+    for folder in path.absolute().parents[:2]:
+        with suppress(InputError):
+            record = records.read(folder / RECORD)
+            for epoch in record.epochs:
+                if epoch.weights_sha256 == sha256:
+                    return f"{epoch.epoch} of {len(record.epochs)}"
+    return None
 
 
 def _print_choices(config: Config, definition: int, data: Data | None) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from backendmlp.exchange import export_onnx
 from backendmlp.files import shown
 from backendmlp.mlp import MLP
-from backendmlp.runs.run import MODEL
+from backendmlp.runs.stored import model_of
 
 
 def export(path: Path, *, to: str, out: Path | None, dtype: str | None, inputs: str | None) -> None:
     """Write the model of ``path``, a file or a run's folder, to ``out``, and say where it is."""
-    file = path / MODEL if path.is_dir() else path
+    file = model_of(path)
     target = out or file.with_suffix(f".{to}")
     export_onnx(MLP.load(file), target, dtype=dtype, inputs=inputs)
     print(f"wrote {shown(target)}")

@@ -25,7 +25,7 @@ from backendmlp.runs.checkpoint import Checkpoint
 from backendmlp.runs.lock import locked
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.run import Every, Run
-from backendmlp.runs.stored import CHECKPOINT, check_same, stored
+from backendmlp.runs.stored import CHECKPOINT, MODEL, check_same, stored
 from backendmlp.runs.verification import open_data
 from backendmlp.training.stopping import through
 
@@ -76,7 +76,10 @@ def _resume(request: Request, backend: Backend, folder: Path, found: Checkpoint)
             _say(request, f"there is no {CHECKPOINT}; going on after epoch {found.state.epoch}")
         return _train(request, config, backend, folder, found)
     _refuse_idle(request, folder)
-    if request.plot:
+    missing = not (folder / MODEL).exists()
+    if missing:
+        _say(request, f"there is no {MODEL}; it is written again")
+    if request.plot or missing:
         return _train(request, config, backend, folder, found)
     data = found.data
     if request.names_data:
@@ -183,8 +186,9 @@ def _say_new(request: Request, config: Config, folder: Path) -> None:
 
 def _finished(folder: Path, found: Checkpoint) -> str:
     return (
-        f"the run in {folder} is finished, after {found.state.epoch} epochs; there is nothing to "
-        "resume, unless you ask for more --epochs"
+        f"the run in {folder} is finished, after {found.state.epoch} "
+        f"epoch{'s' * (found.state.epoch != 1)}; there is nothing to resume, unless you ask for "
+        "more --epochs"
     )
 
 

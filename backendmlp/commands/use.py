@@ -23,7 +23,7 @@ from backendmlp.network.losses import classes as classes_of
 from backendmlp.runs.modelfile import load_model
 from backendmlp.runs.parsing import Data, parse_data
 from backendmlp.runs.record import read
-from backendmlp.runs.stored import MODEL, RECORD
+from backendmlp.runs.stored import RECORD, model_of
 from backendmlp.runs.verification import open_data
 from backendmlp.training.epochs import predictions_digest
 
@@ -118,7 +118,7 @@ def _trained_on(path: Path) -> Data:
     """The data of the run in the folder ``path``, or those that the model file ``path`` names."""
     if path.is_dir() and (path / RECORD).exists():
         return read(path / RECORD).data
-    data = load_model(_model_file(path))[1].get("data")
+    data = load_model(model_of(path))[1].get("data")
     if data is None:
         raise InputError(
             f"model file {str(path)!r} does not say which data it was trained on; name those to "
@@ -156,8 +156,4 @@ def _picture_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _load(path: Path, backend: str, device: str | None) -> MLP:
-    return MLP.load(_model_file(path), backend=backend, device=device)
-
-
-def _model_file(path: Path) -> Path:
-    return path / MODEL if path.is_dir() else path
+    return MLP.load(model_of(path), backend=backend, device=device)

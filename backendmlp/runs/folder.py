@@ -27,7 +27,7 @@ from backendmlp.runs.lock import locked
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.prepare import has_pixels, sizes_of
 from backendmlp.runs.run import Every, Run
-from backendmlp.runs.stored import CHECKPOINT, RECORD, stored
+from backendmlp.runs.stored import CHECKPOINT, EPOCHS, FINAL, MODEL, RECORD, stored
 from backendmlp.runs.verification import checked, open_data
 from backendmlp.training.epochs import never, nothing
 from backendmlp.training.records import EpochRecord
@@ -153,12 +153,25 @@ def _claimed(folder: Path) -> Path:
 
 
 def refuse_run(folder: Path) -> None:
-    """Raise :class:`InputError` where ``folder`` holds a run already."""
-    if any((folder / name).exists() for name in (CHECKPOINT, RECORD)):
+    """Raise :class:`InputError` where ``folder`` holds a run, or what a run would write over."""
+    taken = [name for name in (CHECKPOINT, RECORD, FINAL, MODEL, EPOCHS) if _holds(folder / name)]
+    if {CHECKPOINT, RECORD} & set(taken):
         raise InputError(
             f"folder {str(folder)!r} holds a run already; choose another --out, or go on with it "
             "by --resume"
         )
+    if taken:
+        raise InputError(
+            f"folder {str(folder)!r} holds {' and '.join(taken)} already, which this run would "
+            "write over; choose another --out, or move what is there"
+        )
+
+
+def _holds(path: Path) -> bool:
+    """Whether anything is at ``path``; an empty folder is nothing."""
+    if path.is_dir() and not path.is_symlink():
+        return any(path.iterdir())
+    return os.path.lexists(path)
 
 
 def require_folder(folder: Path) -> None:

@@ -101,7 +101,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the training is at its end, early perhaps, and its results are written."""
-        return self.trainer.through and not (self.folder / CHECKPOINT).exists()
+        written = (self.folder / MODEL).exists() and not (self.folder / CHECKPOINT).exists()
+        return self.trainer.through and written
 
     @property
     def weights_sha256(self) -> str | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from backendmlp.config import Config
 from backendmlp.digests import digest
 from backendmlp.errors import InputError
+from backendmlp.files import StrPath
 from backendmlp.network.schedules import FORESEEN
 from backendmlp.runs import checkpoint as checkpoints
 from backendmlp.runs import record as records
@@ -39,10 +42,12 @@ def stored(folder: Path) -> Checkpoint | None:
     """
     path = folder / CHECKPOINT
     if path.exists():
-        return checkpoints.load(path)
+        try:
+            return checkpoints.load(path)
+        except InputError as error:
+            raise InputError(f"{error}{_without(folder)}") from error
     if (folder / RECORD).exists():
-        record = records.read(folder / RECORD)
-        return _finished(folder, record) if record.through else _lost(folder, record)
+        return _recorded(folder)
     if any(not entry.name.startswith(".backendmlp-") for entry in folder.iterdir()):
         raise InputError(
             f"folder {str(folder)!r} holds no run: it has neither {CHECKPOINT} nor {RECORD}; give "
@@ -51,10 +56,99 @@ def stored(folder: Path) -> Checkpoint | None:
     return None
 
 
+def _recorded(folder: Path) -> Checkpoint:
+    """Where a run without a checkpoint stands, by its receipt."""
+    record = records.read(folder / RECORD)
+    require_agreement(folder, record)
+    return _finished(folder, record) if record.through else _lost(folder, record)
+
+
+def _without(folder: Path) -> str:
+    """What could be done without the checkpoint of ``folder``, to end a sentence; "" if nothing."""
+    with suppress(InputError):
+        found = _recorded(folder)
+        return f"; or delete it, and the run goes on after epoch {found.state.epoch}"
+    return ""
+
+
+def receipt_of(path: StrPath) -> Path:
+    """The receipt in the folder ``path``, or the receipt ``path`` itself."""
+    if not os.path.isdir(path):
+        return Path(path)
+    require_ended(Path(path), RECORD)
+    return Path(path, RECORD)
+
+
+def model_of(path: StrPath) -> Path:
+    """The model in the folder ``path``, or the model ``path`` itself, for use.
+
+    Raises :class:`InputError` for a run that has none, and where it is not what its receipt says.
+    """
+    if not os.path.isdir(path):
+        return Path(path)
+    folder = Path(path)
+    require_ended(folder, MODEL)
+    if (folder / RECORD).exists():
+        require_agreement(folder, records.read(folder / RECORD))
+    return folder / MODEL
+
+
+def require_ended(folder: Path, name: str) -> None:
+    """Raise :class:`InputError` where ``folder`` has no ``name``, which runs write at their end."""
+    if os.path.lexists(folder / name):
+        return
+    if (folder / CHECKPOINT).exists():
+        raise InputError(
+            f"the run in {str(folder)!r} was killed before its end, and has no {name} yet; go on "
+            "with it by resume_run, if nobody is training there"
+        )
+    raise InputError(
+        f"folder {str(folder)!r} has no {name}; give the folder of a run that has ended"
+    )
+
+
+def require_agreement(folder: Path, record: Record) -> None:
+    """Raise :class:`InputError` where the model in ``folder`` is not what ``record`` says.
+
+    One that is missing may be made again.  Of a run that stopped within an epoch no receipt
+    describes the weights; one that has a checkpoint may have been killed while it wrote.
+    """
+    if not (folder / MODEL).exists() or (folder / CHECKPOINT).exists():
+        return
+    if (why := disagreement(record, *load_model(folder / MODEL))) is not None:
+        raise InputError(
+            f"in {str(folder)!r} {why}: one of the two was altered, or is of another run; put the "
+            f"right one back, or delete {MODEL} to have it made again by going on with the run"
+        )
+
+
+def disagreement(record: Record, parameters: Weights, metadata: dict[str, Any]) -> str | None:
+    """In which way a model, as it was read, is not what ``record`` says, None where it is."""
+    if metadata["config"] != record.config.as_dict():
+        return f"{MODEL} has another configuration than the receipt"
+    weights = {name: value for name, value in parameters.items() if name != "unit"}
+    ending = record.ending
+    if ending is None or not record.through or digest(weights) == ending.weights_sha256:
+        return None
+    expected = ending.tensors_sha256
+    names = [name for name, value in weights.items() if digest({name: value}) != expected.get(name)]
+    return f"{MODEL} is not what the receipt ends with: {named(names)}"
+
+
+def named(names: list[str]) -> str:
+    """The tensors that differ, in words."""
+    return f"{', '.join(names)} {'differs' if len(names) == 1 else 'differ'}"
+
+
 def _finished(folder: Path, record: Record) -> Checkpoint:
     """A finished run: with the state it ended in, or with the weights that it gave alone."""
     path = folder / FINAL
     if path.exists() and (found := checkpoints.load(path)).epochs == record.epochs:
+        if replace(found.config, epochs=record.config.epochs) != record.config:
+            raise InputError(
+                f"in {str(folder)!r} {FINAL} has another configuration than the receipt: one of "
+                "the two was altered, or is of another run; put the right one back"
+            )
         return replace(found, config=record.config)
     ending = record.ending
     weights = None if ending is None else kept_weights(folder, ending, last=True)

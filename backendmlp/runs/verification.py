@@ -22,7 +22,7 @@ from backendmlp.runs.modelfile import load_model
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.prepare import definition_of, has_pixels, prepare, sizes_of
 from backendmlp.runs.record import Record
-from backendmlp.runs.stored import MODEL, RECORD, kept_weights
+from backendmlp.runs.stored import MODEL, disagreement, kept_weights, named, receipt_of
 from backendmlp.strictjson import show
 from backendmlp.training.epochs import nothing, train
 from backendmlp.training.records import EpochRecord
@@ -39,7 +39,7 @@ class Verdict:
     """How many epochs agreed, of how many, and what differs in the first that does not.
 
     ``model`` says how the model file in the run's folder stands to the receipt, where it was held
-    against it; one that differs is the ``difference``.
+    against it; one that differs is the ``difference``.  A verdict is true where all agree.
     """
 
     agreed: int
@@ -52,14 +52,21 @@ class Verdict:
     def verified(self) -> bool:
         return self.difference is None
 
+    def __bool__(self) -> bool:
+        return self.verified
+
     def __str__(self) -> str:
-        of = f"{self.agreed} of {self.total} epochs"
+        of = f"{self.agreed} of {_epochs(self.total)}"
         if self.difference is None:
             model = "" if self.model is None else f", {self.model}"
             return f"verified: {of}, weights sha256 {self.weights_sha256}{model}"
         if self.agreed == self.total:
-            return f"differs: {self.difference} ({of} agree)"
+            return f"differs: {self.difference} ({of} agree{'s' * (self.agreed == 1)})"
         return f"differs: epoch {self.agreed + 1} of {self.total}: {self.difference}"
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' * (count != 1)}"
 
 
 def verify(
@@ -73,20 +80,15 @@ def verify(
 ) -> Verdict:
     """Repeat the run of ``receipt``, a run.json or its folder, as ``backendmlp verify`` does.
 
-    ``dataset`` is the run's; if None, it is opened where the receipt says it came from.  Given a
-    folder, its model file is held against the receipt too.  ``on_epoch`` is told the record of
-    each epoch repeated, ``on_progress`` the images gone by.  Raises :class:`InputError` where the
-    run cannot be repeated.
+    ``dataset`` is the run's; if None, it is opened where the receipt says it came from.  The
+    model file beside it is held against the receipt too, and missed in a folder without one.
+    ``on_epoch`` is told the record of each epoch repeated, ``on_progress`` the images gone by.
+    Raises :class:`InputError` where the run cannot be repeated.
     """
     record = records.read(receipt_of(receipt))
     at = backends.select(backend, device)
     dataset = open_data(record.data) if dataset is None else checked(dataset)
     return hold(receipt, record, at, dataset, on_epoch, on_progress)
-
-
-def receipt_of(path: StrPath) -> Path:
-    """The receipt in the folder ``path``, or the receipt ``path`` itself."""
-    return Path(path, RECORD) if os.path.isdir(path) else Path(path)
 
 
 def checked(dataset: Any) -> Dataset:
@@ -129,7 +131,9 @@ def hold(
     """The verdict on ``record``, which was read from ``receipt``, a run.json or its folder."""
     folder = receipt_of(receipt).parent
     verdict, unit = _repeat(record, folder, backend, dataset, on_epoch, on_progress)
-    return _with_model(verdict, unit, record, folder) if os.path.isdir(receipt) else verdict
+    if os.path.isdir(receipt) or (folder / MODEL).exists():
+        return _with_model(verdict, unit, record, folder)
+    return verdict  # a receipt travels alone
 
 
 def _repeat(
@@ -178,39 +182,24 @@ def _with_model(verdict: Verdict, unit: np.ndarray | None, record: Record, folde
     if not verdict.verified:
         return verdict
     if not (folder / MODEL).exists():
-        return replace(verdict, model=f"but its {MODEL} is missing")
+        return replace(verdict, difference=f"{MODEL} is missing")
     try:
         parameters, metadata = load_model(folder / MODEL)
     except InputError as error:
         return replace(verdict, difference=str(error))
     if not _same(parameters.pop("unit", None), unit):
         return replace(verdict, difference=f"{MODEL} has another unit than the data have")
+    if (why := disagreement(record, parameters, metadata)) is not None:
+        return replace(verdict, difference=why)
     if digest(parameters) == verdict.weights_sha256:
-        if metadata["config"] == record.config.as_dict():
-            return replace(verdict, model=f"{MODEL} agrees")
-        return replace(verdict, difference=f"{MODEL} has another configuration than the receipt")
-    if not record.through:  # stopped within an epoch, which no receipt describes
-        return replace(
-            verdict, model=f"but {MODEL} is of later, within epoch {verdict.total + 1}, or altered"
-        )
-    assert record.ending is not None
-    expected = record.ending.tensors_sha256
-    names = [
-        name for name, value in parameters.items() if digest({name: value}) != expected.get(name)
-    ]
-    return replace(
-        verdict,
-        difference=f"{MODEL} is not what the receipt ends with: {_named(names)}",
-    )
+        return replace(verdict, model=f"{MODEL} agrees")
+    # Stopped within an epoch, which no receipt describes.
+    later = f"but {MODEL} is from later, within epoch {verdict.total + 1}, or was altered"
+    return replace(verdict, model=later)
 
 
 def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return a is b if a is None or b is None else np.array_equal(a, b)
-
-
-def _named(names: list[str]) -> str:
-    """The tensors that differ, in words."""
-    return f"{', '.join(names)} {'differs' if len(names) == 1 else 'differ'}"
 
 
 def _difference(
@@ -226,7 +215,7 @@ def _difference(
     if theirs.tensors_sha256 != ours.tensors_sha256:
         unlike += map(show, sorted(set(theirs.tensors_sha256) - set(ours.tensors_sha256)))
         return (
-            f"the weights agree, but in the receipt's tensors_sha256 {_named(unlike):.200}: "
+            f"the weights agree, but in the receipt's tensors_sha256 {named(unlike):.200}: "
             "it is damaged"
         )
     return None
