@@ -312,14 +312,6 @@ class MLP:
         """
         return self.evaluate(images, labels).score
 
-    def export_onnx(
-        self, path: str | os.PathLike[str], *, dtype: str | None = None, inputs: str | None = None
-    ) -> None:
-        """Write the model to ``path`` as ONNX: see :func:`backendmlp.exchange.export_onnx`."""
-        from backendmlp.exchange import export_onnx
-
-        export_onnx(self, path, dtype=dtype, inputs=inputs)
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to ``path`` as safetensors: all that predictions need, and its choices.
 
