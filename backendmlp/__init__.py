@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backendmlp.digests import digest
     from backendmlp.estimators.classifier import MLPClassifier as MLPClassifier
     from backendmlp.estimators.regressor import MLPRegressor as MLPRegressor
+    from backendmlp.exchange.graph import export_onnx
     from backendmlp.mlp import MLP
     from backendmlp.network.evaluation import Evaluation
     from backendmlp.plots import figures
@@ -42,6 +43,7 @@ _HOMES = {
     "Run": "runs.run",
     "Verdict": "runs.verification",
     "digest": "digests",
+    "export_onnx": "exchange.graph",
     "figures": "plots",
     "load_file": "data",
     "load_folder": "data",
@@ -66,6 +68,7 @@ __all__ = [
     "Run",
     "Verdict",
     "digest",
+    "export_onnx",
     "figures",
     "load_file",
     "load_folder",

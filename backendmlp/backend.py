@@ -137,6 +137,8 @@ def to_numpy(x: Array) -> np.ndarray:
         return np.asarray(x)
     if array_api_compat.is_array_api_obj(x):
         return np.asarray(array_api_compat.to_device(x, _host(x)))
+    if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+        return _by_dlpack(x)
     return np.asarray(x)
 
 
@@ -159,6 +161,17 @@ def fetch(arrays: Mapping[str, Array]) -> dict[str, np.ndarray]:
             fetched[name] = joined[start : start + size].reshape(shape)
             start += size
     return {name: fetched[name] for name in arrays}
+
+
+def _by_dlpack(x: Any) -> np.ndarray:
+    """An array of any other library that speaks DLPack, without a copy where it lies in memory."""
+    try:
+        return np.from_dlpack(x)
+    except (BufferError, RuntimeError, TypeError) as error:
+        raise InputError(
+            f"an array of type {type(x).__name__} cannot be had by DLPack ({_first(error)}); move "
+            "it to the host's memory first"
+        ) from error
 
 
 def _host(x: Array) -> Any:

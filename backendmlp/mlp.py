@@ -84,7 +84,7 @@ class MLP:
             self._by_class = weights_of_some(weights, choices.get("loss"))
             choices["class_weight"] = None
         self.config = Config(
-            hidden,
+            hidden,  # type: ignore[arg-type]
             epochs,
             batch_size,
             lr,
@@ -312,14 +312,6 @@ class MLP:
         """
         return self.evaluate(images, labels).score
 
-    def export_onnx(
-        self, path: str | os.PathLike[str], *, dtype: str | None = None, inputs: str | None = None
-    ) -> None:
-        """Write the model to ``path`` as ONNX: see :func:`backendmlp.exchange.export_onnx`."""
-        from backendmlp.exchange import export_onnx
-
-        export_onnx(self, path, dtype=dtype, inputs=inputs)
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to ``path`` as safetensors: all that predictions need, and its choices.
 
@@ -511,7 +503,7 @@ class MLP:
 
     @property
     def _saw_pixels(self) -> bool | None:
-        """Whether it learned from pixels; None where nobody knows, as of a file in native numerics."""
+        """Whether it learned from pixels; None where nobody knows, as of a native file."""
         if self._pixels is None and self.config.numerics == "bitwise":
             return self.unit is None
         return self._pixels

@@ -16,6 +16,7 @@ import numpy as np
 FUNCTIONS = {
     "asarray": "moves or converts constants and tables; no arithmetic",
     "arange": "whole numbers",
+    "zeros_like": "zeros",
     "astype": "between uint8, int32, int64 and float64, where every value is exact",
     "reshape": "moves entries",
     "concat": "moves entries",
@@ -39,9 +40,9 @@ OPERATORS = {
     "__add__": "one rounding, settled by IEEE 754",
     "__sub__": "one rounding, settled by IEEE 754",
     "__mul__": "one rounding, settled by IEEE 754",
-    "__truediv__": "one rounding, settled by IEEE 754",
+    "__truediv__": "one rounding, of two arrays: by a number, some libraries multiply instead",
     "__rsub__": "as __sub__",
-    "__rtruediv__": "as __truediv__",
+    "__rtruediv__": "of one alone: another number some multiply by the reciprocal",
     "__lt__": "a comparison",
     "__le__": "a comparison",
     "__gt__": "a comparison",
@@ -76,6 +77,10 @@ class Audited:
 def _operator(name: str) -> Any:
     def method(self: Audited, *others: Any) -> Any:
         NAMESPACE.used[name] += 1
+        if name == "__truediv__" and not isinstance(others[0], Audited):
+            raise ForbiddenError(f"a division by the number {others[0]}")
+        if name == "__rtruediv__" and others[0] != 1.0:
+            raise ForbiddenError(f"a division of the number {others[0]}")
         return _wrapped(getattr(self.array, name)(*map(_bare, others)))
 
     return method

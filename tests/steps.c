@@ -19,14 +19,38 @@
 #define CLONED
 #include "job.h"
 
-enum { IMAGES = 150, WIDTH = 300, UNITS = 25, CLASSES = 10, BATCH = 64 };
+enum { ROWS = 150, WIDTH = 300, BATCH = 64, LAYERS = 4, TENSORS = 2 * LAYERS, SLOTS = 2 };
+enum { UNITS = 25, OUTPUTS = 10, LARGEST_TENSOR = WIDTH * UNITS };
 enum { STEPS_PER_OCTAVE = 64, OCTAVES = 64, EXP_ENTRIES = STEPS_PER_OCTAVE * OCTAVES + 1 };
+enum { TANH_ENTRIES = 3695, STEPS = (ROWS + BATCH - 1) / BATCH };
 
-static uint8_t pixels[IMAGES * WIDTH];
-static int32_t settled[IMAGES * WIDTH];
-static int64_t labels[IMAGES], order[IMAGES];
-static double W1[WIDTH * UNITS], b1[UNITS], W2[UNITS * CLASSES], b2[CLASSES];
-static double totals[IMAGES], picked[IMAGES], unit[WIDTH], table[EXP_ENTRIES];
+static uint8_t pixels[ROWS * WIDTH];
+static int32_t settled[ROWS * WIDTH];
+static int64_t labels[ROWS], order[ROWS];
+static double goals[ROWS * OUTPUTS], weights[ROWS];
+static double learned[(1 + SLOTS) * TENSORS][LARGEST_TENSOR];
+static double parts[2][ROWS], unit[WIDTH], table[EXP_ENTRIES];
+static double tanh_power[TANH_ENTRIES], tanh_half[TANH_ENTRIES];
+
+/* What is tried on every division of threads; `depth` is of affine layers. */
+struct trial {
+    enum kind kind;
+    int64_t depth;
+    enum activation activation;
+    enum loss loss;
+    enum optimizer optimizer;
+    double l2, clip, smoothing, decay;
+    int weighted;
+};
+
+static const struct trial trials[] = {
+    {PIXELS, 2, RELU, CROSS_ENTROPY, SGD, 0.0, INFINITY, 0.0, 0.0, 0},
+    {FEATURES, 2, RELU, CROSS_ENTROPY, SGD, 0.0, INFINITY, 0.0, 0.0, 0},
+    {PIXELS, 4, TANH, CROSS_ENTROPY, ADAM, 0.01, 0.5, 0.1, 0.01, 1},
+    {FEATURES, 3, LOGISTIC, SQUARED_ERROR, NESTEROV, 0.0, INFINITY, 0.0, 0.0, 0},
+    {PIXELS, 1, IDENTITY, SQUARED_ERROR, MOMENTUM, 0.01, INFINITY, 0.0, 0.0, 1},
+    {PIXELS, 3, RELU, CROSS_ENTROPY, ADAM, 0.0, INFINITY, 0.0, 0.0, 0},
+};
 
 static uint64_t state;
 
@@ -66,75 +90,106 @@ static uint64_t hash(uint64_t before, const double *values, int64_t count)
     return before;
 }
 
-/* W1 of feature `f` and hidden unit `j`: each group has its own units' in one piece. */
-static double *weight(int64_t groups, int64_t f, int64_t j)
+/* The entry of a tensor or slot at `row` and `column`: of a hidden layer each group has its own
+ * units' in one piece. */
+static double *entry(const struct job *job, int64_t tensor, int64_t row, int64_t column)
 {
-    struct job job = {.threads = groups, .groups = groups, .hidden = UNITS};
-    struct place place = place_of(&job, 0);
-    while (place.first + place.units <= j)
-        place = place_of(&job, place.thread + 1);
-    return &W1[WIDTH * place.first + f * place.units + j - place.first];
+    int64_t layer = (tensor % TENSORS) / 2 + 1, width = job->widths[layer];
+    if (tensor % 2)
+        return &learned[tensor][column];
+    if (layer == job->layers)
+        return &learned[tensor][row * width + column];
+    int64_t group = 0;
+    while (units_of(job, group, layer).first + units_of(job, group, layer).count <= column)
+        group++;
+    struct span units = units_of(job, group, layer);
+    return &learned[tensor][job->widths[layer - 1] * units.first + row * units.count + column -
+                            units.first];
 }
 
-static void prepare(enum kind kind, int64_t groups)
+static void prepare(const struct job *job)
 {
     state = 1;
-    for (int64_t i = 0; i < IMAGES * WIDTH; i++) {
+    for (int64_t i = 0; i < ROWS * WIDTH; i++) {
         pixels[i] = (uint8_t)draw(256);
         settled[i] = (int32_t)(draw(1 << 18) - (1 << 17));
     }
-    for (int64_t i = 0; i < IMAGES; i++) {
-        labels[i] = draw(CLASSES);
-        order[i] = (7 * i + 3) % IMAGES;
+    for (int64_t i = 0; i < ROWS; i++) {
+        labels[i] = draw(OUTPUTS);
+        order[i] = (7 * i + 3) % ROWS;
+        weights[i] = (double)draw(4);
     }
+    for (int64_t i = 0; i < ROWS * OUTPUTS; i++)
+        goals[i] = ldexp((double)(draw(1 << 20) - (1 << 19)), -19);
     for (int64_t i = 0; i < WIDTH; i++) {
         int finer = (int)draw(3);
-        unit[i] = kind == PIXELS ? 1.0 : ldexp(1.0, -17 - finer);
+        unit[i] = job->kind == PIXELS ? 1.0 : ldexp(1.0, -17 - finer);
     }
-    for (int64_t j = 0; j < UNITS; j++) /* in units of the grid */
-        for (int64_t f = 0; f < WIDTH; f++)
-            *weight(groups, f, j) = (double)(draw(1 << 26) - (1 << 25));
-    for (int64_t i = 0; i < UNITS * CLASSES; i++)
-        W2[i] = ldexp((double)(draw(1 << 28) - (1 << 27)), -29);
-    memset(b1, 0, sizeof b1);
-    memset(b2, 0, sizeof b2);
+    memset(learned, 0, sizeof learned);
+    for (int64_t t = 0; t < 2 * job->layers; t += 2)
+        for (int64_t column = 0; column < job->widths[t / 2 + 1]; column++)
+            for (int64_t row = 0; row < job->widths[t / 2]; row++)
+                *entry(job, t, row, column) = ldexp((double)(draw(1 << 28) - (1 << 27)), -29);
     /* Not 2**(i / 64), but as close as a line between powers of two comes: no library is asked. */
     for (int i = 0; i < EXP_ENTRIES; i++)
         table[i] = ldexp(1.0 + i % STEPS_PER_OCTAVE / 64.0, i / STEPS_PER_OCTAVE - OCTAVES);
+    for (int i = 0; i < TANH_ENTRIES; i++) {
+        tanh_power[i] = i < EXP_ENTRIES ? table[EXP_ENTRIES - 1 - i] : 0.0;
+        tanh_half[i] = (1.0 - tanh_power[i]) / 2;
+    }
 }
 
 static int64_t (*workspace)(const struct job *);
 static int (*steps)(struct job *);
 
 /* An epoch of `threads` threads in `groups`: the hash of what comes of it, 0 where it fails. */
-static uint64_t epoch(enum kind kind, int64_t threads, int64_t groups)
+static uint64_t epoch(const struct trial *trial, int64_t threads, int64_t groups)
 {
-    prepare(kind, groups);
+    const int64_t sizes[] = {WIDTH, UNITS, 17, 5};
+    int64_t widths[LAYERS + 1];
+    void *tensors[(1 + SLOTS) * TENSORS];
+    double scale[STEPS], size[STEPS], epsilon[STEPS], decay[STEPS];
+    memcpy(widths, sizes, (size_t)trial->depth * sizeof *sizes);
+    widths[trial->depth] = OUTPUTS;
+    for (int s = 0; s < STEPS; s++) {
+        scale[s] = trial->optimizer == ADAM ? 1.0 : 0.125;
+        size[s] = 0.01;
+        epsilon[s] = 1e-8;
+        decay[s] = trial->decay;
+    }
     struct job job = {
-        .images = kind == PIXELS ? (void *)pixels : (void *)settled,
-        .labels = labels, .order = order, .count = IMAGES, .batch = BATCH, .kind = kind,
-        .features = WIDTH, .hidden = UNITS, .classes = CLASSES, .threads = threads,
-        .groups = groups, .W1 = W1, .b1 = b1, .W2 = W2, .b2 = b2,
-        .totals = totals, .picked = picked,
-        .gemm = (void *)gemm, .rate = 0.125, .levels = kind == PIXELS ? 255.0 : 1.0,
-        .input_bits = kind == PIXELS ? 8 : 20, .grid = 0x1p-29,
-        .exact = kind == PIXELS ? 0x1p36 : -1.0, .limit = 0x1p129, .unit = unit,
+        .inputs = trial->kind == PIXELS ? (void *)pixels : (void *)settled,
+        .targets = trial->loss == CROSS_ENTROPY ? (void *)labels : (void *)goals,
+        .weights = trial->weighted ? weights : NULL, .order = order, .widths = widths,
+        .learned = tensors, .count = ROWS, .batch = BATCH, .layers = trial->depth,
+        .threads = threads, .groups = groups, .kind = trial->kind,
+        .activation = trial->activation, .loss = trial->loss, .optimizer = trial->optimizer,
+        .parts = {parts[0], parts[1]}, .gemm = (void *)gemm, .scale = scale, .size = size,
+        .epsilon = epsilon, .decay = decay, .levels = trial->kind == PIXELS ? 255.0 : 1.0,
+        .smoothing = trial->smoothing, .l2 = trial->l2, .clip = trial->clip, .keep_1 = 0.9,
+        .keep_2 = 0.999, .exp_table = table, .tanh_power = tanh_power, .tanh_half = tanh_half,
         .exp_inverse = 0x1.71547652b82fep6, .exp_high = 0x1.62e42fefap-7,
-        .exp_low = 0x1.cf79abc9e3b3ap-46, .exp_lowest = -44.0,
-        .exp_offset = STEPS_PER_OCTAVE * OCTAVES, .exp_table = table,
+        .exp_low = 0x1.cf79abc9e3b3ap-46, .exp_lowest = -44.0, .tanh_highest = 20.0,
+        .exp_offset = STEPS_PER_OCTAVE * OCTAVES, .unit = unit,
+        .input_bits = trial->kind == PIXELS ? 8 : 20, .exact = 0x1p7,
     };
+    prepare(&job);
+    for (int64_t s = 0; s <= SLOTS; s++)
+        for (int64_t t = 0; t < 2 * job.layers; t++)
+            tensors[s * 2 * job.layers + t] = learned[s * TENSORS + t];
     void *memory = malloc((size_t)workspace(&job) + LINE);
     job.workspace = (void *)(((uintptr_t)memory + LINE - 1) / LINE * LINE);
-    int failed = memory == NULL || steps(&job) || job.done != IMAGES;
+    int failed = memory == NULL || steps(&job) || job.done != ROWS;
     free(memory);
     if (failed)
         return 0;
-    uint64_t found = hash(14695981039346656037u, b1, UNITS);
-    for (int64_t j = 0; j < UNITS; j++)
-        for (int64_t f = 0; f < WIDTH; f++)
-            found = hash(found, weight(groups, f, j), 1);
-    found = hash(hash(found, W2, UNITS * CLASSES), b2, CLASSES);
-    return hash(hash(found, totals, IMAGES), picked, IMAGES);
+    uint64_t found = 14695981039346656037u;
+    for (int64_t s = 0; s <= SLOTS; s++)
+        for (int64_t t = 0; t < 2 * job.layers; t++)
+            for (int64_t row = 0; row < (t % 2 ? 1 : widths[t / 2]); row++)
+                for (int64_t column = 0; column < widths[t / 2 + 1]; column++)
+                    found = hash(found, entry(&job, s * TENSORS + t, row, column), 1);
+    return hash(hash(found, parts[0], ROWS), parts[1], trial->loss == CROSS_ENTROPY ? ROWS : 0);
 }
 
 int main(int count, char **arguments)
@@ -148,10 +203,15 @@ int main(int count, char **arguments)
     if (bytes() != sizeof(struct job))
         return fprintf(stderr, "the library is of another version\n"), 2;
     for (int threads = 1; threads <= 4; threads++)
-        for (int groups = 1; groups <= threads; groups++)
-            if (threads % groups == 0)
-                printf("%d/%d %016llx %016llx\n", threads, groups,
-                       (unsigned long long)epoch(PIXELS, threads, groups),
-                       (unsigned long long)epoch(FEATURES, threads, groups));
+        for (int groups = 1; groups <= threads; groups++) {
+            if (threads % groups != 0)
+                continue;
+            printf("%d/%d", threads, groups);
+            for (size_t i = 0; i < sizeof trials / sizeof *trials; i++) {
+                int divided = trials[i].depth > 1 ? groups : 1;
+                printf(" %016llx", (unsigned long long)epoch(&trials[i], threads, divided));
+            }
+            printf("\n");
+        }
     return 0;
 }

@@ -8,10 +8,11 @@ import pytest
 
 import backendmlp
 from backendmlp import MLP, Config, InputError
-from backendmlp.arithmetic import choose
 from backendmlp.backend import to_numpy
 from backendmlp.network import evaluation, model
-from backendmlp.training.trainer import DivergenceError, Trainer
+from backendmlp.network.initial import initial
+from backendmlp.steps.stepper import Rows
+from backendmlp.training.trainer import DivergenceError, Start, Trainer
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 4, 5), dtype=np.uint8)
 LABELS = np.arange(30) % 3
@@ -193,7 +194,7 @@ def test_counts_are_within_what_machines_hold(name, value):
 
 @pytest.mark.parametrize(
     "value",
-    [0, 0.0, -0.1, float("nan"), float("inf"), "0.1", True, None, 1j, 10**400],
+    [0, 0.0, -0.1, float("nan"), float("inf"), "0.1", True, [0.1], 1j, 10**400],
     ids=lambda value: str(value)[:8],
 )
 def test_the_learning_rate_is_finite_and_above_zero(value):
@@ -213,9 +214,8 @@ def test_a_seed_is_a_whole_number_of_64_bits(value):
 
 def unlearned(mlp: MLP) -> dict[str, np.ndarray]:
     """The parameters that a training with these options starts from."""
-    start = model.he_normal(20, 8, 3, mlp.config.seed)
-    arithmetic = choose(mlp.config.numerics, mlp.config.dtype)
-    return model.settle(arithmetic, start).as_dict()
+    start = initial((20, 8, 3), "relu", mlp.config.seed)
+    return model.settle(mlp.config.arithmetic(), start).as_dict()
 
 
 def diverged(mlp: MLP, images, labels) -> tuple[str, list[str]]:
@@ -269,9 +269,9 @@ def test_weights_beyond_the_grid_are_used_as_they_are(backend, tmp_path):
     mlp = MLP(8, epochs=1).fit(IMAGES, LABELS)
     mlp.parameters["b2"] = np.array([BEYOND, float.fromhex("0x1.a8f8c3801c280p+23"), BEYOND])
     mlp.save(tmp_path / "model.safetensors")
-    p = model.Parameters(**{k: backend.asarray(v) for k, v in mlp.parameters.items()})
+    p = model.Parameters.of({k: backend.asarray(v) for k, v in mlp.parameters.items()})
     x = backend.asarray(IMAGES.reshape(30, 20))
-    expected = evaluation.probabilities(choose("bitwise"), p, x)
+    expected = evaluation.outputs(mlp.config.recipe(), p, x)
     for one in (mlp, MLP.load(tmp_path / "model.safetensors")):
         found = one.predict_proba(backend.asarray(IMAGES))
         assert exact.bits(to_numpy(found)) == exact.bits(to_numpy(expected))
@@ -280,12 +280,12 @@ def test_weights_beyond_the_grid_are_used_as_they_are(backend, tmp_path):
 @pytest.mark.filterwarnings("ignore:the training is lost")
 def test_so_they_are_after_a_divergence(backend):
     x, y = backend.asarray(IMAGES.reshape(30, 20)), backend.asarray(LABELS, "int64")
-    trainer = Trainer(backend, Config(8, lr=1e300), unlearned(MLP(8)), x, y)
+    trainer = Trainer(backend, Config(8, lr=1e300), Start(unlearned(MLP(8))), Rows(x, y))
     state = trainer.state()
-    state.parameters["W2"][:], state.parameters["b2"][:] = BEYOND, -BEYOND
+    state.learned["W2"][:], state.learned["b2"][:] = BEYOND, -BEYOND
     trainer.restore(state)
     trainer.advance(10)
     with pytest.raises(DivergenceError):
         trainer.finish_epoch()
     for name, value in trainer.parameters.as_dict().items():
-        assert exact.bits(to_numpy(value)) == exact.bits(state.parameters[name]), name
+        assert exact.bits(to_numpy(value)) == exact.bits(state.learned[name]), name

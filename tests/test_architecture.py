@@ -130,8 +130,8 @@ def test_a_gpu_that_is_not_there_is_refused_by_number(tmp_path):
         assert sentence.endswith("it has 'cuda:0', 'cuda:1'"), sentence
 
 
-# Which make another library's own models, beside the backend that makes its arrays.
-EXCHANGE = {"exchange/sequential.py"}
+# What makes another library's own models, beside the backend that makes its arrays; and its door.
+EXCHANGE = {"exchange/__init__.py", "exchange/sequential.py"}
 
 
 def test_libraries_are_named_in_the_backend_alone():

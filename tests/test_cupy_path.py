@@ -80,7 +80,7 @@ WITHIN_AN_EPOCH = """
 import sys
 from pathlib import Path
 from backendmlp.cli import main
-from backendmlp.trainer import Trainer
+from backendmlp.training.trainer import Trainer
 
 advance, calls = Trainer.advance, []
 def stopping(self, batches):
@@ -225,9 +225,9 @@ def test_a_device_that_cannot_be_bitwise_says_so_and_can_be_native(environment, 
 TRANSFERS = """
 import numpy
 from backendmlp import Config, load_sample, select
-from backendmlp.run import prepare
-from backendmlp.trainer import Trainer
-from backendmlp.training import train
+from backendmlp.runs.prepare import prepare
+from backendmlp.training.trainer import Trainer
+from backendmlp.training.epochs import train
 
 backend = select("cupy", "cuda:1")
 from cupy._device import counted, pinned
@@ -239,7 +239,8 @@ def watched(self, batches):
     return through
 Trainer.advance = watched
 with backend.scope():
-    trainer, test = prepare(backend, Config(32, epochs=3, numerics="{numerics}"), load_sample())
+    found = prepare(backend, Config(32, epochs=3, numerics="{numerics}"), load_sample())
+    trainer, test = found.trainer, found.test
     ends = []
     for record in train(trainer, test):
         trainer.state()

@@ -1,4 +1,4 @@
-"""The estimators as scikit-learn's users use them; ``test_estimator_checks.py`` has their checks."""
+"""The estimators as scikit-learn's users use them; its checks: ``test_estimator_checks.py``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from backendmlp import MLP, InputError, digest
 import_or_skip("sklearn")
 
 import joblib  # noqa: E402
+import sklearn  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 from sklearn.calibration import CalibratedClassifierCV  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
@@ -206,6 +207,8 @@ def test_any_labels(rows, labels):
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_tables(rows, library):
     tables = import_or_skip(library)
+    if library == "polars" and sklearn.__version__.startswith("1.6."):
+        pytest.skip("scikit-learn 1.6 does not see the column names of today's polars")
     frame = tables.DataFrame({f"x{i}": column for i, column in enumerate(rows[0].T)})
     y = tables.Series("y", np.array(["a", "b", "c"])[rows[1]].tolist())
     if library == "pandas":
@@ -224,7 +227,8 @@ def test_tables(rows, library):
 @pytest.fixture(params=["torch", "jax", "strict-device1"])
 def elsewhere(request) -> Any:
     """A backend whose arrays scikit-learn lets through."""
-    sklearn = import_or_skip("sklearn")
+    if request.param.startswith("strict") and sklearn.__version__.startswith("1.6."):
+        pytest.skip("scikit-learn 1.6 holds array-api-strict to a standard older than ours")
     at = open_or_skip(request.param)
     with at.scope(), sklearn.config_context(array_api_dispatch=True):
         yield at
@@ -361,7 +365,9 @@ def test_seeds(rows):
 
 def test_whole_numbers_stand_for_themselves(rows):
     x = np.round(np.abs(rows[0]) * 3).astype(np.uint8)
-    one, two = (MLPClassifier(8, max_iter=2).fit(x.astype(t), rows[1]) for t in ("uint8", "float64"))
+    one, two = (
+        MLPClassifier(8, max_iter=2).fit(x.astype(t), rows[1]) for t in ("uint8", "float64")
+    )
     assert one.weights_sha256_ == two.weights_sha256_
 
 

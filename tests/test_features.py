@@ -18,7 +18,11 @@ from backendmlp.backend import to_numpy
 from backendmlp.config import definition
 from backendmlp.features import feature_unit, settled
 from backendmlp.network import model
+from backendmlp.network.initial import initial
+from backendmlp.network.optimizers import Descent
+from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps.definition import Step
+from backendmlp.steps.stepper import Rows
 
 BITWISE = Bitwise()
 NUMPY = backendmlp.select("numpy")
@@ -125,7 +129,7 @@ def test_pixels_beside_features_stand_for_their_share_of_255():
 def problem(seed: int, rows: int = 60) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
     x = badly_scaled(seed, (rows, 11), 3)
-    return x, rng.integers(0, 4, rows), model.he_normal(11, 8, 4, seed)
+    return x, rng.integers(0, 4, rows), initial((11, 8, 4), "relu", seed)
 
 
 def test_forward_and_gradients_are_the_exact_products_of_what_was_rounded():
@@ -133,23 +137,34 @@ def test_forward_and_gradients_are_the_exact_products_of_what_was_rounded():
     unit = feature_unit(x)
     q = settled(x, unit)
     p = model.settle(BITWISE, start, unit)
-    f = model.forward(BITWISE, p, q)
+    recipe = Recipe(BITWISE)
+    f = model.forward(BITWISE, recipe.activation, p, q)
+    (W1, W2), (b1, _) = p.weights, p.biases
     bits = product_bits(11, beside_features=True)[1]
-    weights = np.array([exact.rounded(column, bits) for column in (p.W1 * unit[:, None]).T])
+    weights = np.array([exact.rounded(column, bits) for column in (W1 * unit[:, None]).T])
     exactly = q.astype(object) @ weights.T
-    z1 = exactly.astype(float) + p.b1
-    assert exact.bits(f.hidden) == exact.bits(np.where(z1 > 0, z1, 0.0))
+    z1 = exactly.astype(float) + b1
+    assert exact.bits(f.values[1]) == exact.bits(np.where(z1 > 0, z1, 0.0))
 
-    change = model.gradients(BITWISE, p, q, y, f, 0.5)
-    d2 = model.probabilities(f)
-    d2 = np.where(np.arange(4) == y[:, None], d2 - 1.0, d2) * (0.5 / 20)
-    d1 = np.where(f.hidden > 0, BITWISE.matmul(d2, p.W2.T), 0.0)
+    _, d2 = recipe.loss.step(BITWISE, f.z, y)
+    d2 = d2 * (0.5 / 20)
+    change = model.back(BITWISE, recipe.activation, p, q, f, d2)
+    d1 = np.where(f.values[1] > 0, BITWISE.matmul(d2, W2.T), 0.0)
     bits = product_bits(20, beside_features=True)[1]
     deltas = np.array([exact.rounded(column, bits) for column in d1.T]).T
     units = np.array([Fraction(u) for u in unit.tolist()])[:, None]
-    W1 = (q.T.astype(object) @ deltas) * units
-    assert exact.fractions(change.W1) == W1.tolist()
-    assert [Fraction(v) for v in change.b1.tolist()] == deltas.sum(0).tolist()
+    expected = (q.T.astype(object) @ deltas) * units
+    assert exact.fractions(change.weights[0]) == expected.tolist()
+    assert [Fraction(v) for v in change.biases[0].tolist()] == deltas.sum(0).tolist()
+
+
+def stepped(arithmetic, start, x, y, rate: float, size: int, unit=None, order=None) -> tuple:
+    """The losses' parts of steps through 60 rows, and the parameters after them."""
+    recipe = Recipe(arithmetic)
+    step = Step(recipe, Learned.begin(recipe, model.settle(arithmetic, start, unit)))
+    rates = Descent().coefficients(np.full(-(-60 // size), rate), 0, 0.0)
+    parts = step.advance(Rows(x, y), np.arange(60) if order is None else order, size, rates)
+    return parts, step.learned.parameters.as_dict()
 
 
 def test_settled_steps_follow_the_features_they_stand_for():
@@ -158,14 +173,10 @@ def test_settled_steps_follow_the_features_they_stand_for():
     unit = feature_unit(x)
     q = settled(x, unit)
     native = backendmlp.Config(numerics="native", dtype="float64").arithmetic()
-    one = Step(BITWISE, model.settle(BITWISE, start, unit), 0.1)
-    two = Step(native, model.settle(native, start), 0.1)
-    order = np.arange(60)
-    one.advance(q, y, order, 20)
-    two.advance(q * unit, y, order, 20)
-    for name, value in two.parameters.as_dict().items():
-        found = getattr(one.parameters, name)
-        np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-4, err_msg=name)
+    _, found = stepped(BITWISE, start, q, y, 0.1, 20, unit)
+    _, expected = stepped(native, start, q * unit, y, 0.1, 20)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 def test_steps_on_every_backend(backend):
@@ -174,11 +185,11 @@ def test_steps_on_every_backend(backend):
     def run(at):
         images = at.asarray(x)
         unit = feature_unit(images)
-        settled_start = model.settle(BITWISE, {k: at.asarray(v) for k, v in start.items()}, unit)
-        step = Step(BITWISE, settled_start, 0.3)
+        on_device = {k: at.asarray(v) for k, v in start.items()}
+        x_there, y_there = settled(images, unit), at.asarray(y, "int64")
         order = at.asarray(np.arange(60))
-        found = step.advance(settled(images, unit), at.asarray(y, "int64"), order, 25)
-        return [exact.bits(to_numpy(v)) for v in (*found, *step.parameters.as_dict().values())]
+        parts, learned = stepped(BITWISE, on_device, x_there, y_there, 0.3, 25, unit, order)
+        return [exact.bits(to_numpy(v)) for v in (*parts, *learned.values())]
 
     assert run(backend) == run(NUMPY)
 

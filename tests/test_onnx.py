@@ -10,8 +10,7 @@ import pytest
 from conftest import import_or_skip
 
 import backendmlp
-from backendmlp import MLP, InputError
-from backendmlp.exchange import export_onnx
+from backendmlp import MLP, InputError, export_onnx
 
 onnx = import_or_skip("onnx")
 onnxruntime = import_or_skip("onnxruntime")
@@ -42,7 +41,7 @@ def features() -> tuple[np.ndarray, np.ndarray]:
 def test_images_of_a_whole_test_set(sample, tmp_path, numerics):
     mlp = MLP(50, epochs=1, numerics=numerics)
     mlp.fit(sample.train_images, sample.train_labels, class_names=sample.class_names)
-    mlp.export_onnx(tmp_path / "a.onnx")
+    export_onnx(mlp, tmp_path / "a.onnx")
     classes, probabilities = run(tmp_path / "a.onnx", sample.test_images)
     names = np.array(mlp.class_names)[mlp.predict(sample.test_images)]
     assert classes.tolist() == names.tolist()
@@ -55,7 +54,7 @@ def test_images_of_a_whole_test_set(sample, tmp_path, numerics):
 @pytest.mark.parametrize("numerics", ["bitwise", "native"])
 def test_features(features, tmp_path, numerics, activation):
     mlp = MLP((9, 7), epochs=3, numerics=numerics, activation=activation).fit(*features)
-    mlp.export_onnx(tmp_path / "a.onnx")
+    export_onnx(mlp, tmp_path / "a.onnx")
     x = features[0].astype(mlp.config.dtype or "float64") * 4  # some are clipped
     with pytest.warns(backendmlp.DataWarning) if (numerics == "bitwise") else nothing():
         x[0] *= 10
@@ -76,7 +75,7 @@ def test_a_regression(features, tmp_path, outputs):
     x = features[0]
     y = np.sin(x[:, 0] if outputs is None else x[:, :outputs])
     mlp = MLP(9, epochs=3, loss="squared_error").fit(x, y)
-    mlp.export_onnx(tmp_path / "a.onnx")
+    export_onnx(mlp, tmp_path / "a.onnx")
     (found,) = run(tmp_path / "a.onnx", x)
     assert found.shape == y.shape
     np.testing.assert_allclose(found, mlp.predict(x), atol=1e-5)
@@ -90,7 +89,7 @@ def test_an_estimator_has_the_labels_it_was_given(features, tmp_path, labels):
     import_or_skip("sklearn")
     x, y = features[0], np.array(labels)[features[1]]
     model = backendmlp.MLPClassifier((9,), max_iter=3).fit(x, y)
-    model.export_onnx(tmp_path / "a.onnx")
+    export_onnx(model, tmp_path / "a.onnx")
     classes, probabilities = run(tmp_path / "a.onnx", x)
     assert classes.tolist() == model.predict(x).tolist()
     np.testing.assert_allclose(probabilities, model.predict_proba(x), rtol=0, atol=WITHIN)
@@ -98,19 +97,19 @@ def test_an_estimator_has_the_labels_it_was_given(features, tmp_path, labels):
 
 def test_the_same_model_gives_the_same_bytes(features, tmp_path):
     for name in ("a", "b"):
-        MLP(9, epochs=1).fit(*features).export_onnx(tmp_path / name)
+        export_onnx(MLP(9, epochs=1).fit(*features), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_what_cannot_be_is_told(features, tmp_path):
     mlp = MLP(9, epochs=1)
     with pytest.raises(InputError, match="no weights yet"):
-        mlp.export_onnx(tmp_path / "a")
+        export_onnx(mlp, tmp_path / "a")
     mlp.fit(*features)
     with pytest.raises(InputError, match="dtype is 'float16'; give 'float32' or 'float64'"):
-        mlp.export_onnx(tmp_path / "a", dtype="float16")
+        export_onnx(mlp, tmp_path / "a", dtype="float16")
     with pytest.raises(InputError, match="takes no pixels"):
-        mlp.export_onnx(tmp_path / "a", inputs="uint8")
+        export_onnx(mlp, tmp_path / "a", inputs="uint8")
     with pytest.raises(InputError, match="of type int; give an MLP"):
         export_onnx(3, tmp_path / "a")
     assert list(tmp_path.iterdir()) == []

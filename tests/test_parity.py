@@ -10,16 +10,32 @@ import backendmlp
 from backendmlp.arithmetic import choose
 from backendmlp.backend import of, to_numpy
 from backendmlp.network import model
+from backendmlp.network.initial import initial
+from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps.definition import Step
+from backendmlp.steps.stepper import Rows
 
 DTYPES = ["float32", "float64"]
 NUMPY = backendmlp.select("numpy")
 RATE = 0.1
 
 
-def parameters(backend, arithmetic, hidden=20):
-    start = model.he_normal(784, hidden, 10, seed=5)
-    return model.settle(arithmetic, {k: backend.asarray(v) for k, v in start.items()})
+def learned(backend, recipe, hidden=(20,)):
+    start = initial((784, *hidden, 10), recipe.activation.name, 5)
+    arrays = {k: backend.asarray(v) for k, v in start.items()}
+    return Learned.begin(recipe, model.settle(recipe.arithmetic, arrays))
+
+
+def rates(recipe, steps=1):
+    return recipe.optimizer.coefficients(np.full(steps, RATE), 0, 0.0)
+
+
+def backwards(recipe, p, x, y) -> tuple[model.Parameters, np.ndarray]:
+    """The gradients, and what the last layer gave."""
+    f = model.forward(recipe.arithmetic, recipe.activation, p, x)
+    _, deltas = recipe.loss.step(recipe.arithmetic, f.z, y)
+    deltas = deltas * (1.0 / x.shape[0])
+    return model.back(recipe.arithmetic, recipe.activation, p, x, f, deltas), f.z
 
 
 def device(at) -> str:
@@ -52,6 +68,10 @@ def test_operations(other, dtype):
             "columns": ("operation", native.sum(at.asarray(a), 0)),
             "exp": ("function", native.exp(at.asarray(negative))),
             "log": ("function", native.log(at.asarray(positive))),
+            "tanh": ("function", native.tanh(at.asarray(negative))),
+            "logistic": ("function", native.logistic(at.asarray(negative))),
+            "sqrt": ("function", native.sqrt(at.asarray(positive))),
+            "squares": ("operation", native.sum_of_squares(at.asarray(a))),
         }
 
     expected = results(NUMPY)
@@ -62,15 +82,15 @@ def test_operations(other, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gradients_and_one_step(other, dtype, small):
-    native = choose("native", dtype)
+    recipe = Recipe(choose("native", dtype))
 
     def results(at):
-        p = parameters(at, native)
+        start = learned(at, recipe)
         x, y = at.asarray(small["images"]), at.asarray(small["labels"], "int64")
-        change = model.gradients(native, p, x, y, model.forward(native, p, x))
-        step = Step(native, p, RATE)
-        step.advance(x, y, at.asarray(np.arange(64)[::-1].copy()), 64)
-        return as_numpy(change), as_numpy(step.parameters)
+        change, _ = backwards(recipe, start.parameters, x, y)
+        step = Step(recipe, start)
+        step.advance(Rows(x, y), at.asarray(np.arange(64)[::-1].copy()), 64, rates(recipe))
+        return as_numpy(change), as_numpy(step.learned.parameters)
 
     (gradients, after), (expected_gradients, expected_after) = results(other), results(NUMPY)
     for name, value in expected_gradients.items():
@@ -107,19 +127,21 @@ def test_whole_runs(other, dtype, small):
 @pytest.mark.parametrize("kind", ["uint8", "float"])
 @pytest.mark.parametrize("batch", [1, 44, 300])
 def test_compiled_steps_do_what_the_definition_does(steps, dtype, kind, batch, small):
-    native = choose("native", dtype)
+    recipe = Recipe(choose("native", dtype))
     images = small["images"] if kind == "uint8" else small["images"].astype(dtype) / 255
-    labels = small["labels"].astype(np.int64)
-    defined = Step(native, parameters(NUMPY, native), RATE)
-    fast = steps.stepper(native, parameters(NUMPY, native), RATE, images)
+    rows = Rows(images, small["labels"].astype(np.int64))
+    defined = Step(recipe, learned(NUMPY, recipe))
+    fast = steps.stepper(recipe, learned(NUMPY, recipe), rows)
     assert type(fast) is not Step
     for start in range(3):
         index = (np.arange(batch) * 7 + start) % 300
-        expected, found = (step.advance(images, labels, index, batch) for step in (defined, fast))
+        expected, found = (
+            step.advance(rows, index, batch, rates(recipe)) for step in (defined, fast)
+        )
         for one, two in zip(found, expected, strict=True):
             assert_close(one, two, dtype, "gradients")
-    expected = as_numpy(defined.parameters)
-    for name, value in as_numpy(fast.parameters).items():
+    expected = as_numpy(defined.learned.parameters)
+    for name, value in as_numpy(fast.learned.parameters).items():
         assert_close(value, expected[name], dtype, "step")
 
 
@@ -128,14 +150,13 @@ def test_bitwise_gradients_are_as_near_to_float64_as_float32s(backend, kind, sma
     images = small["images"] if kind == "uint8" else small["images"] / 255
     found = {}
     for numerics in ("bitwise", "native"):
-        arithmetic = choose(numerics, "float64")
-        p = parameters(backend, arithmetic)
+        recipe = Recipe(choose(numerics, "float64"))
+        p = learned(backend, recipe).parameters
         x, y = backend.asarray(images), backend.asarray(small["labels"], "int64")
-        f = model.forward(arithmetic, p, x)
-        found[numerics] = as_numpy(model.gradients(arithmetic, p, x, y, f))
-        found[numerics]["totals"] = to_numpy(f.totals)
+        change, z = backwards(recipe, p, x, y)
+        found[numerics] = {**as_numpy(change), "z": to_numpy(z)}
     for name, value in found["native"].items():
-        kind = "operation" if name == "totals" else "gradients"
+        kind = "operation" if name == "z" else "gradients"
         assert_close(found["bitwise"][name], value, "bitwise", kind)
 
 

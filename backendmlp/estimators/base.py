@@ -36,6 +36,10 @@ class BaseMLP(BaseEstimator):
 
     _LOSS: str  # what the network makes small
     _SCORE: str  # the field of an epoch's record that early stopping watches
+    mlp_: MLP
+    seed_: int
+    fitted_on_: tuple[str, str]
+    loss_curve_: list[float]
 
     def __init__(
         self,
@@ -122,12 +126,6 @@ class BaseMLP(BaseEstimator):
         self.fitted_on_ = _place(X)
         return self
 
-    def export_onnx(self, path: Any, *, dtype: str | None = None) -> None:
-        """Write the model to ``path`` as ONNX: see :func:`backendmlp.exchange.export_onnx`."""
-        from backendmlp.exchange import export_onnx
-
-        export_onnx(self, path, dtype=dtype)
-
     def _learned(self, attribute: str) -> dict[str, np.ndarray]:
         if not hasattr(self, "mlp_"):
             raise AttributeError(f"{attribute} is there after fit, and this one is not fitted yet")
@@ -171,6 +169,7 @@ class BaseMLP(BaseEstimator):
         with choices.told_in_their_names():
             mlp.partial_fit(x, y, sample_weight=weight, class_names=names)
         self._take_stock(mlp.history)
+        assert mlp.last_loss is not None
         self.loss_curve_ = [*curve, mlp.last_loss]
         self.n_iter_, self.loss_ = len(self.loss_curve_), mlp.last_loss
 

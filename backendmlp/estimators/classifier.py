@@ -79,7 +79,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     device : str or None, default=None
         Of the backend, as 'cuda'.
     numerics : {'bitwise', 'native'}, default='bitwise'
-        The same bits everywhere, which is what this library is for, or the backend's own arithmetic.
+        The same bits everywhere, which is what this library is for, or the backend's own
+        arithmetic.
     dtype : {'float32', 'float64'} or None, default=None
         Of native numerics; None takes that of X.
     callbacks : sequence of callable or None, default=None
@@ -138,6 +139,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """
 
     _LOSS, _SCORE = "cross_entropy", "validation_accuracy"
+    _labels: Labels
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """A trained network as an ONNX graph, for whatever runs those.
 
 The graph repeats the definition in ``network/model.py``: pixels are divided by 255, features that
-were settled are settled.  It computes in the dtype of its weights, each runtime in its own order, so
-its results are those of native numerics, not the same bits everywhere.
+were settled are settled.  It computes in the dtype of its weights, each runtime in its own order,
+so that its results are those of native numerics, not the same bits everywhere.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class _Graph:
         return self.onnx.helper.make_tensor_value_info(name, self._type(dtype), [_ROWS, *shape])
 
     def _type(self, dtype: np.dtype) -> int:
-        if dtype == object:
+        if dtype.kind == "O":
             return self.onnx.TensorProto.STRING
         return self.onnx.helper.np_dtype_to_tensor_dtype(dtype)
 

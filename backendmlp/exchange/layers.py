@@ -34,7 +34,7 @@ def labels(model: Any) -> np.ndarray:
 
 def named(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Parameters by name, of weights (inputs, outputs) and biases (outputs,) of each layer."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for layer, (W, b) in enumerate(zip(weights, biases, strict=True), 1):
         found |= {f"W{layer}": np.array(W), f"b{layer}": np.array(b)}
     return found

@@ -22,9 +22,9 @@ _SOLVERS = {"adam": "adam", "adamw": "adam"}
 def from_sklearn(estimator: Any, **parameters: Any) -> BaseMLP:
     """Our estimator with the weights of a fitted ``MLPClassifier`` or ``MLPRegressor`` of theirs.
 
-    Its parameters are taken over, but for those that ``parameters`` give; ours stand for what has no
-    counterpart here, Adam for 'lbfgs' and a constant rate for 'invscaling'.  Training goes on with
-    ``warm_start=True`` or ``partial_fit``; the solver begins anew.
+    Its parameters are taken over, but for those that ``parameters`` give; where there is no
+    counterpart, Adam stands for 'lbfgs' and a constant rate for 'invscaling'.  Training goes on
+    with ``warm_start=True`` or ``partial_fit``; the solver begins anew.
     """
     theirs = neural_network()
     if not isinstance(estimator, theirs.MLPClassifier | theirs.MLPRegressor):

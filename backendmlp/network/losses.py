@@ -146,9 +146,15 @@ class SquaredError:
         return (parts[0] + penalty,)
 
     def measures(self, arithmetic: Arithmetic, outputs: Array, targets: Array) -> dict[str, Array]:
-        """Sums of squares, (C,) each: of the errors, and of the targets about their mean."""
+        """Sums of squares, (C,) each: of the errors, and of the targets about their mean.
+
+        Of targets that are all the same the latter is zero, to which rounding adds nothing.
+        """
+        xp = namespace(targets)
         errors = outputs - targets
         about = targets - arithmetic.sum(targets, 0) * (1.0 / targets.shape[0])
+        varies = xp.max(targets, axis=0) > xp.min(targets, axis=0)
+        about = xp.where(varies, about, 0.0)
         return {
             "errors": arithmetic.sum(errors * errors, 0),
             "about": arithmetic.sum(about * about, 0),

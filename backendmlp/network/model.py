@@ -42,7 +42,7 @@ class Parameters:
 
     def as_dict(self) -> dict[str, Array]:
         """What is trained, by name: "W1", "b1", "W2" and so on."""
-        found = {}
+        found: dict[str, Array] = {}
         for layer, (W, b) in enumerate(zip(self.weights, self.biases, strict=True), 1):
             found |= {f"W{layer}": W, f"b{layer}": b}
         return found

@@ -28,7 +28,13 @@ def weighed(
         return rows
     by_class = class_weights(config, rows.targets, outputs, subset)
     own = backend.xp.take(backend.asarray(by_class, config.dtype), rows.targets, axis=0)
-    return Rows(rows.inputs, rows.targets, own if rows.weights is None else rows.weights * own)
+    found = own if rows.weights is None else rows.weights * own
+    if float(backend.xp.max(found)) == 0.0:
+        raise InputError(
+            "class_weight leaves no row that counts: those of classes with a weight above zero are "
+            "not there, or have sample weights of zero; give other weights"
+        )
+    return Rows(rows.inputs, rows.targets, found)
 
 
 def class_weights(

@@ -79,6 +79,7 @@ def require_open(config: Config) -> None:
     """Refuse what only a training knows that sees all of its data, and its end."""
     for name, value, usual in (
         ("schedule", config.schedule, "constant"),
+        ("warmup", config.warmup, 0.0),  # epochs, of steps that are not known
         ("class_weight", config.class_weight if config.class_weight == "balanced" else None, None),
         ("validation_split", config.validation_split, 0.0),
         ("patience", config.patience, None),

@@ -11,7 +11,7 @@ from backendmlp.training.trainer import Trainer
 
 Array = Any
 
-_TIMES_GUESSING = 10  # a loss so many times that of guessing is far from anything learned, if it did not begin there
+_TIMES_GUESSING = 10  # a loss so many times that of guessing, and of the start, is far off
 _ASKED = 1000  # rows in one question
 
 

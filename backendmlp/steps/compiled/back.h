@@ -148,7 +148,7 @@ static void NAMED(go_back)(struct NAMED(own) *own, struct span rows, int64_t n)
 #if BITWISE
         note_tops(own, deltas, l, own->mine.delta_tops[l - 1], l > 1, rows, n);
         round_units(own, own_values(own, l, rows), l, 0, left_bits(n), rows);
-        if (l == 1)
+        if (l == 1 && NAMED(meets_late)(job))
             own->shared->reports[own->place.thread].fit = own->fit;
 #endif
         lap(&own->watch, BACK);

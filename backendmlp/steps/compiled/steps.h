@@ -115,8 +115,11 @@ static void NAMED(work)(void *context, int64_t thread)
     own.known = own.rounding = own.on_grid = own.tops_known = 0;
     own.parity = 0;
     own.watch = start_watch(job, thread);
+    unsigned mode = BITWISE ? 0 : flush_subnormals(); /* in bitwise numerics every bit counts */
     while (start < job->count && NAMED(step)(&own, start, smaller(job->batch, job->count - start)))
         start += job->batch;
+    if (!BITWISE)
+        restore_mode(mode);
     if (thread == 0)
         job->done = smaller(start, job->count);
 }

@@ -21,7 +21,7 @@ from ._array import ndarray as ndarray
 __version__ = "14.2.0-stand-in"
 
 for _name in ("arange", "asarray", "concatenate", "empty", "matmul", "ones", "reshape",
-              "searchsorted", "squeeze", "take", "where", "zeros"):  # fmt: skip
+              "searchsorted", "squeeze", "take", "where", "zeros", "zeros_like"):  # fmt: skip
     globals()[_name] = getattr(_array, _name)
 
 # array_api_compat gives these the standard's names and keywords.

@@ -203,6 +203,10 @@ def zeros(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
     return ndarray(np.zeros(shape, dtype, order))
 
 
+def zeros_like(a: Any, dtype: Any = None) -> ndarray:
+    return _new(np.zeros_like(_array_alone(a), dtype))
+
+
 def ones(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
     return ndarray(np.ones(shape, dtype, order))
 
