@@ -76,7 +76,7 @@ FORKED = """
 import os, signal, sys, threading, time
 import numpy as np
 from backendmlp import MLP
-from backendmlp.blas import openblas
+from backendmlp.steps.blas import openblas
 
 rng = np.random.default_rng(0)
 images, labels = rng.integers(0, 256, (400, 30), dtype=np.uint8), np.arange(400) % 10
@@ -143,7 +143,7 @@ def test_numpys_own_comes_first(openblas):
 
 def test_without_numpys_own_the_package_multiplies(packaged, steps, monkeypatch):
     assert packaged.name == "scipy-openblas64"
-    for module in (steps, steps.steps):
+    for module in (steps, steps.steps, steps.held):
         monkeypatch.setattr(module, "openblas", lambda: packaged)
     assert steps.describe() == "compiled, with scipy-openblas64"
     expected = json.loads(golden.FILE.read_text())["sample"]
@@ -158,7 +158,7 @@ def test_without_numpys_own_the_package_multiplies(packaged, steps, monkeypatch)
 def test_the_package_takes_the_threads_that_the_environment_allows():
     pytest.importorskip("scipy_openblas64")
     code = """
-from backendmlp import blas
+from backendmlp.steps import blas
 blas._numpys = lambda: iter(())
 print(blas.openblas().name, blas.openblas().threads)
 """

@@ -17,6 +17,7 @@ from tolerances import assert_close
 import backendmlp
 from backendmlp import MLP
 from backendmlp.network import evaluation, model
+from backendmlp.network.losses import classes
 from backendmlp.steps.compiled import scoring
 from backendmlp.steps.scoring import Scorer
 
@@ -39,30 +40,31 @@ def compiled(steps, monkeypatch):
 def test_what_is_shown_is_what_the_definition_says(numerics, kind, count):
     images = {"pixels": PIXELS, "floats": (PIXELS / 255).astype(np.float32)}.get(kind, PIXELS)
     mlp = MLP(30, epochs=1, numerics=numerics).fit(images[:300], LABELS[:300])
-    arithmetic = mlp.config.arithmetic()
-    p = model.settle(arithmetic, mlp.parameters)
-    scorer = Scorer(NUMPY, arithmetic, mlp.parameters)
+    recipe = mlp.config.recipe()
+    p = model.settle(recipe.arithmetic, mlp.parameters)
+    scorer = Scorer(NUMPY, recipe, mlp.parameters)
     shown = images[:count][::-1] if kind == "strided" else images[:count]
-    expected = evaluation.score(arithmetic, p, shown, LABELS[:count])
+    expected = evaluation.score(recipe, p, shown, LABELS[:count])
     found = scorer.score(shown, LABELS[:count])
-    for name in ("totals", "picked", "probabilities"):
-        one, two = getattr(found, name), getattr(expected, name)
+    both = zip((*found.parts, found.outputs), (*expected.parts, expected.outputs), strict=True)
+    for one, two in both:
         if numerics == "bitwise":
             assert exact.bits(one) == exact.bits(two)
         else:
             assert_close(one, two, "float32", "run")
-    assert scorer.probabilities(shown).tobytes() == found.probabilities.tobytes()
-    classes = evaluation.classes(found.probabilities)
-    np.testing.assert_array_equal(scorer.classes(shown), classes)
+    assert scorer.outputs(shown).tobytes() == found.outputs.tobytes()
+    labels = classes(found.outputs)
+    np.testing.assert_array_equal(scorer.classes(shown), labels)
     assert scorer.classes(shown).dtype == np.int64
 
 
 def test_weights_beyond_its_range_are_left_to_the_definition():
     mlp = MLP(30, epochs=1).fit(PIXELS[:300], LABELS[:300])
     large = {name: value * 2.0**40 for name, value in mlp.parameters.items()}
-    arithmetic = mlp.config.arithmetic()
-    expected = evaluation.probabilities(arithmetic, model.settle(arithmetic, large), PIXELS[:500])
-    found = Scorer(NUMPY, arithmetic, large).probabilities(PIXELS[:500])
+    recipe = mlp.config.recipe()
+    p = model.settle(recipe.arithmetic, large)
+    expected = evaluation.outputs(recipe, p, PIXELS[:500])
+    found = Scorer(NUMPY, recipe, large).outputs(PIXELS[:500])
     assert exact.bits(found) == exact.bits(expected)
 
 

@@ -47,10 +47,9 @@ def here(steps, tmp_path):
 
 
 def test_any_threads_give_the_same_bits_with_other_products_than_blas(here):
-    ((pixels, features),) = {tuple(line[1:]) for line in here}
-    assert pixels != features
-    assert int(pixels, 16)
-    assert int(features, 16)
+    (found,) = {tuple(line[1:]) for line in here}
+    assert len(set(found)) == len(found)
+    assert all(int(digest, 16) for digest in found)  # zero: it could not be run
 
 
 @pytest.mark.skipif(shutil.which("wine") is None, reason="wine is not installed")
