@@ -40,6 +40,7 @@ class BaseMLP(BaseEstimator):
     seed_: int
     fitted_on_: tuple[str, str]
     loss_curve_: list[float]
+    loss_: float | None
 
     def __init__(
         self,
