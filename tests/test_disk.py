@@ -117,7 +117,7 @@ def test_memory_that_runs_out_meanwhile_is_told_with_the_size():
 
 @pytest.mark.parametrize("name", ["fit", "predict", "evaluate", "loss"])
 def test_memory_that_runs_out_from_python(name, monkeypatch):
-    def full(*arguments):
+    def full(*arguments, **options):
         raise MemoryError
 
     x, y = np.zeros((4, 3), np.uint8), np.arange(4) % 2

@@ -36,7 +36,8 @@ class Origin:
         if self.name == SAMPLE:
             return load_sample()
         if self.name in CATALOGUE:
-            return (self.found and load_found(self.name, self.found)) or load_named(self.name)
+            there = None if self.found is None else load_found(self.name, self.found)
+            return load_named(self.name) if there is None else there
         known = ", ".join((SAMPLE, *CATALOGUE))
         raise InputError(f"data set {self.name!r:.80} is unknown; known are {known}")
 

@@ -114,7 +114,7 @@ def open_data(data: Data) -> Dataset:
         ) from error
     if dataset.sha256 != data.sha256:
         raise InputError(
-            f"the run's data, {name!r}, have changed ({dataset.source}): their SHA-256 is "
+            f"the run's data, {name!r} ({dataset.source}), have changed: their SHA-256 is "
             f"{dataset.sha256} and was {data.sha256}; name the right ones with --data or --dataset"
         )
     return dataset
