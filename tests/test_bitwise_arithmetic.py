@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import backendmlp
 from backendmlp.arithmetic.bitwise import FEATURE_BITS, PIXEL_BITS, Bitwise, product_bits, sum_bits
 from backendmlp.backend import to_numpy
+from backendmlp.config import Config
 from backendmlp.network import evaluation, model
 from backendmlp.steps.scoring import Scorer
 
@@ -296,14 +297,15 @@ def test_no_probability_is_subnormal(backend):
     logits = np.array([0.0, 0.0, 0.0, 0.0, -707.6])
     start = {"W1": np.zeros((1, 1)), "b1": np.zeros(1), "W2": np.zeros((1, 5)), "b2": logits}
     assert 0.0 < math.exp(-707.6) / 4 < np.finfo(np.float64).tiny
-    scorer = Scorer(backend, BITWISE, start)  # compiled where it can be
+    recipe = Config().recipe()
+    scorer = Scorer(backend, recipe, start)  # compiled where it can be
     p = model.settle(BITWISE, {name: backend.asarray(value) for name, value in start.items()})
     images = backend.asarray(np.zeros((2, 1), np.uint8))
     labels = backend.asarray(np.zeros(2, np.int64))
     for found in (
-        scorer.probabilities(images),
-        scorer.score(images, labels).probabilities,
-        evaluation.probabilities(BITWISE, p, images),
-        evaluation.score(BITWISE, p, images, labels).probabilities,
+        scorer.outputs(images),
+        scorer.score(images, labels).outputs,
+        evaluation.outputs(recipe, p, images),
+        evaluation.score(recipe, p, images, labels).outputs,
     ):
         np.testing.assert_array_equal(to_numpy(found), [[0.25, 0.25, 0.25, 0.25, 0.0]] * 2)
