@@ -381,6 +381,9 @@ class MLP:
     def __repr__(self) -> str:
         usual = {**Config().as_dict(), "device": None}
         choices = {**self.config.as_dict(), "backend": self._place[0], "device": self._place[1]}
+        choices["hidden"] = self.config.hidden
+        if len(self.config.hidden) == 1:
+            choices["hidden"] = self.config.hidden[0]
         if self._by_class is not None:
             choices["class_weight"] = self._by_class
         shown = ", ".join(

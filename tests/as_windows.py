@@ -133,7 +133,8 @@ def import_all() -> None:
 
     for module in pkgutil.walk_packages(backendmlp.__path__, "backendmlp."):
         if not module.name.endswith(("__main__", "libstep")):  # which is no module
-            importlib.import_module(module.name)
+            with suppress(backendmlp.InputError):  # an extra that is not installed
+                importlib.import_module(module.name)
     # The rest of the standard library would take the whole system for Windows.
     own = types.SimpleNamespace(**vars(os))
     own.name = "nt"

@@ -318,8 +318,8 @@ def test_a_model_of_a_gpu_where_there_is_none(monkeypatch):
 def test_what_a_model_shows_of_itself():
     mlp = MLP(8, epochs=2, lr=0.25, device="cpu")
     configured = (
-        "MLP(hidden=[8], epochs=2, batch_size=64, lr=0.25, seed=100, numerics='bitwise', "
-        "dtype='float64', backend='numpy', device='cpu')"
+        "MLP(hidden=8, epochs=2, batch_size=64, lr=0.25, seed=100, numerics='bitwise', "
+        "backend='numpy', device='cpu')"
     )
     assert repr(mlp) == f"{configured}  # not fitted"
     assert repr(eval(repr(mlp))) == repr(mlp)  # it is code

@@ -19,8 +19,9 @@ def test_ci_calls_the_test_command_to_the_letter():
 
 def test_the_example_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(compile(example, "README.md", "exec"), {})
+    known: dict = {}
+    for example in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(compile(example, "README.md", "exec"), known)
     printed = capsys.readouterr().out.splitlines()
     assert re.fullmatch("[0-9a-f]{64}", printed[0])
     assert "Ankle boot" in printed[2]
