@@ -67,8 +67,7 @@ def train_and_evaluate(arithmetic, wrap, unwrap, images, labels, name="plain") -
     config, recipe, weighted = recipe_of(name, arithmetic)
     x, unit = wrap(images), None
     if arithmetic.name == "bitwise" and images.dtype != np.uint8:
-        xp = namespace(x)
-        unit = features._unit(xp.max(xp.abs(x), axis=0))
+        unit = features._unit(namespace(x).max(namespace(x).abs(x), axis=0))
         x = features._whole(features._in_units(x, unit))
     rows = rows_of(config, wrap, x, labels, weighted)
     step = Step(recipe, learned_from(config, recipe, wrap, images.shape[1], unit))

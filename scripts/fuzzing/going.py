@@ -177,9 +177,10 @@ def went(
         for name, advances in path:
             one = implementations[name]
             with _opened(one).scope():  # type: ignore[union-attr]
-                if name not in places:
-                    places[name] = Place(case, one, given)
-                place = places[name]
+                try:
+                    place = places[name] = places.get(name) or Place(case, one, given)
+                except InputError as error:  # of weights that leave no row
+                    return [*found, ("refused", str(error))]
                 if state is None:
                     found += place.settled
                 else:
