@@ -74,6 +74,8 @@ struct job {
     const double *unit; /* (features,): what one of each column is worth: 1 of pixels */
     int64_t input_bits; /* of the inputs' whole numbers */
     double exact;       /* |W1| that needs no rounding beside them */
+    double *bounds;     /* (2 * layers + 1,), zero at first: what a call finds out about tensors that
+                         * do not change, for the next; or NULL */
 };
 
 /* Whether what a thread saw allows a step. */

@@ -66,6 +66,7 @@ class Job(ctypes.Structure):
         ("unit", ctypes.c_void_p),
         ("input_bits", ctypes.c_int64),
         ("exact", ctypes.c_double),
+        ("bounds", ctypes.c_void_p),
     )
 
 

@@ -126,6 +126,8 @@ class _Worker:
         self._call = library.functions(held.numerics)[0]
         self._kind, self._features = held.kind, held.sizes[0]
         self._workspace = library.Workspace()
+        self._bounds = np.zeros(1 + 2 * (len(held.sizes) - 1))
+        self._job.bounds = address(self._bounds)
         self._room = 0  # rows of a batch that there is room for
 
     def work_on(

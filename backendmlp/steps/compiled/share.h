@@ -192,6 +192,22 @@ INLINE struct NAMED(block) NAMED(own_deltas)(const struct NAMED(own) *own, int64
     return all;
 }
 
+/* C (n,) += A (k,) B (k, n): one row, for which OpenBLAS would first copy B. */
+CLONED static void NAMED(multiply_row)(int64_t n, int64_t k, const REAL *restrict A,
+                                       const REAL *restrict B, REAL *restrict C)
+{
+    int64_t p = 0;
+    for (; p + 4 <= k; p += 4) {
+        REAL a = A[p], b = A[p + 1], c = A[p + 2], d = A[p + 3];
+        const REAL *restrict row = B + p * n;
+        for (int64_t j = 0; j < n; j++)
+            C[j] += (a * row[j] + b * row[n + j]) + (c * row[2 * n + j] + d * row[3 * n + j]);
+    }
+    for (; p < k; p++)
+        for (int64_t j = 0; j < n; j++)
+            C[j] += A[p] * B[p * n + j];
+}
+
 /* CBLAS's product, C = alpha A B + beta C, of whatever sizes. */
 INLINE void NAMED(multiply)(const struct job *job, int trans_a, int trans_b, int64_t m, int64_t n,
                             int64_t k, REAL alpha, const REAL *A, int64_t lda, const REAL *B,
@@ -199,7 +215,9 @@ INLINE void NAMED(multiply)(const struct job *job, int trans_a, int trans_b, int
 {
     for (int64_t i = 0; beta == 0 && i < m; i++) /* sooner than OpenBLAS does */
         memset(C + i * ldc, 0, (size_t)n * sizeof(REAL));
-    if (m > 0 && n > 0 && k > 0)
+    if (m == 1 && trans_a == PLAIN && trans_b == PLAIN && alpha == 1 && ldb == n)
+        NAMED(multiply_row)(n, k, A, B, C);
+    else if (m > 0 && n > 0 && k > 0)
         ((NAMED(gemm) *)job->gemm)(ROW_MAJOR, trans_a, trans_b, m, n, k, alpha, A, lda, B, ldb, 1,
                                    C, ldc);
 }
