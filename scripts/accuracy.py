@@ -158,8 +158,9 @@ def regression(seeds: int, mnist: Dataset | None) -> Found:
             mlp = fitted(numerics, ours, (train, y_train), seed)
             add(found, "diabetes", numerics, 100 * mlp.score(test, y_test))
         theirs = MLPRegressor(
-            hidden_layer_sizes=(32, 16), activation="tanh", solver="sgd", learning_rate_init=0.01, alpha=3.0,
-            batch_size=32, max_iter=60, tol=0.0, n_iter_no_change=60, random_state=seed,
+            hidden_layer_sizes=(32, 16), activation="tanh", solver="sgd", alpha=3.0,
+            learning_rate_init=0.01, batch_size=32, max_iter=60, tol=0.0, n_iter_no_change=60,
+            random_state=seed,
         )  # fmt: skip
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a training that might go on
