@@ -70,7 +70,7 @@ class Backend:
             return self._in_pieces(x, np.dtype(dtype or x.dtype.name))
         if isinstance(x, np.ndarray) and self.name != "numpy":
             # Foreign libraries want writable memory in native order; a read-only map is neither.
-            x = np.array(x, dtype=dtype)
+            x = np.array(x, dtype=dtype or x.dtype.newbyteorder("="))
         return self.xp.asarray(x, dtype=wanted, device=self.device)
 
     def _in_pieces(self, x: np.ndarray, dtype: np.dtype) -> Array:

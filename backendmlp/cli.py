@@ -103,8 +103,8 @@ def cli() -> None:
     default=True,
     show_default=True,
     help="Keep the network after each epoch in DIR/epochs/, beyond 64 MiB of every second, fourth "
-    "and so on, and the last: there verify counts the entries that differ, and a run that has lost its "
-    "checkpoint goes on.",
+    "and so on, and the last: there verify counts the entries that differ, and a run that has lost "
+    "its checkpoint goes on.",
 )
 @click.pass_context
 def train(context: click.Context, **options: Any) -> None:

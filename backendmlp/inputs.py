@@ -16,6 +16,7 @@ from backendmlp.errors import InputError
 Array = Any
 
 MAX_CLASSES = 1 << 16
+_LEAST_WEIGHT = 1e-30  # of a row: sums of such numbers, and products with rates, leave no range
 
 
 def images(
@@ -117,6 +118,12 @@ def weights(backend: Backend, w: Array, count: int, dtype: str) -> Array:
         raise InputError(
             f"the sample weights go from {low:g} to {high:g}; give numbers of at least zero, some "
             "of them above"
+        )
+    least = float(backend.xp.min(backend.xp.where(w > 0, w, high)))
+    if least < _LEAST_WEIGHT or high > 1.0 / _LEAST_WEIGHT:
+        raise InputError(
+            f"the sample weights that are not zero go from {least:g} to {high:g}; give numbers "
+            f"from {_LEAST_WEIGHT:g} to {1.0 / _LEAST_WEIGHT:g}, as these divided by their mean"
         )
     return w
 

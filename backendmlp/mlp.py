@@ -21,7 +21,7 @@ from backendmlp.network import evaluation, model
 from backendmlp.network.evaluation import Evaluation
 from backendmlp.network.model import Parameters
 from backendmlp.steps.scoring import Scorer
-from backendmlp.training import beginning
+from backendmlp.training import beginning, stopping
 from backendmlp.training.balance import by_name
 from backendmlp.training.epochs import train, train_epoch
 from backendmlp.training.given import Given, pair, shown, taken
@@ -103,6 +103,7 @@ class MLP:
         self.image_shape: tuple[int, ...] = ()
         self._slots: dict[str, np.ndarray] = {}  # the optimiser's
         self._steps = 0  # made so far, by which an optimiser knows how far it is
+        self._course = self.config, stopping.begin(self.config)  # of an adaptive rate
         self.flat = True  # whether targets are (N,), and so are predictions of them
         self._pixels: bool | None = None  # whether it learned from some; None: a file's, see below
         self._scorer: tuple[list[Any], list[Array], Scorer] | None = None
@@ -151,6 +152,7 @@ class MLP:
     def forget_steps(self) -> MLP:
         """Let a warm start or partial fit begin the optimiser anew; weights and history stay."""
         self._slots, self._steps = {}, 0
+        self._course = self.config, stopping.begin(self.config)
         return self
 
     @property
@@ -221,7 +223,7 @@ class MLP:
                         break
                 trainer.take_best()
             finally:
-                self._keep(trainer.fetched(), trainer.steps)
+                self._keep(trainer)
         return self
 
     def partial_fit(
@@ -257,7 +259,7 @@ class MLP:
                 self.last_loss = trainer.finish_epoch()
             finally:
                 self._adopt(given)
-                self._keep(trainer.fetched(), trainer.steps)
+                self._keep(trainer)
         return self
 
     def predict(self, images: Array) -> Array:
@@ -456,7 +458,10 @@ class MLP:
         sizes = beginning.sizes_for(self.config, given)
         beginning.require_shapes(self.parameters, sizes, "the model's parameters have")
         learned = {**self.parameters, **self._slots}
-        return Start(learned, len(self.history), self._steps, settled=True)
+        course = None
+        if self.config.schedule == "adaptive" and self._course[0] == self.config:
+            course = self._course[1]
+        return Start(learned, len(self.history), self._steps, True, course)
 
     def _adopt(self, given: Given) -> None:
         """Take over what predictions need to know of the data."""
@@ -468,15 +473,17 @@ class MLP:
         self, trainer: Trainer, record: EpochRecord, callbacks: Sequence[Callable[..., Any]]
     ) -> bool:
         """Whether one of the ``callbacks``, which see the model as it stands, ends the training."""
-        self._keep(trainer.fetched(), trainer.steps)
+        self._keep(trainer)
         told = [callback(self, record) for callback in callbacks]  # every one of them
         return any(answer is True for answer in told)
 
-    def _keep(self, learned: Mapping[str, np.ndarray], steps: int) -> None:
+    def _keep(self, trainer: Trainer) -> None:
+        learned = trainer.fetched()
         found = {k: _read_only(value.copy()) for k, value in learned.items()}
         self.parameters = Parameters.of(found).as_dict()
         self._slots = {k: v for k, v in found.items() if k not in self.parameters}
-        self._steps = steps
+        self._steps = trainer.steps
+        self._course = self.config, replace(trainer.course, ended=False)
 
     def _fitted(self) -> None:
         if not self.parameters:
@@ -519,14 +526,22 @@ class MLP:
         """That of the last call, while nothing that it was made of has changed since."""
         arrays = [*self.parameters.values(), self.unit]
         made_of = [self.config, at.name, at.label, *map(id, arrays)]
-        if self._scorer is not None and self._scorer[0] == made_of:
-            return self._scorer[2]
+        kept = self._scorer  # once: another thread may put its own there
+        if kept is not None and kept[0] == made_of:
+            return kept[2]
         scorer = Scorer(at, self.config.recipe(), self.parameters, self.unit)
         # Arrays that may be written to are not relied upon; the others are held, so that their ids
         # remain theirs.
-        if not any(array is not None and array.flags.writeable for array in arrays):
+        if not any(array is not None and _may_change(array) for array in arrays):
             self._scorer = made_of, arrays, scorer
         return scorer
+
+
+def _may_change(x: np.ndarray) -> bool:
+    """Whether somebody can write to ``x``, or to what it is a view of."""
+    while isinstance(x, np.ndarray) and not x.flags.writeable and x.base is not None:
+        x = x.base
+    return x.flags.writeable if isinstance(x, np.ndarray) else not isinstance(x, bytes)
 
 
 def _log(arithmetic: Arithmetic, x: Array) -> Array:

@@ -225,4 +225,6 @@ def test_output_that_cannot_be_written(run: Path):
     with open("/dev/full", "w") as full:
         result = end(start("evaluate", run, stdout=full))
     assert result.code == 2
-    assert re.fullmatch(r"Error: the output cannot be written or read: No space left on device.*\n", result.err)
+    assert re.fullmatch(
+        r"Error: the output cannot be written or read: No space left on device.*\n", result.err
+    )

@@ -275,7 +275,7 @@ def test_what_makes_no_step_is_refused_and_nothing_to_do_is_nothing(compiled, nu
         with pytest.raises(ValueError, match="at least 1"):
             step.advance(images, labels, np.arange(10), size)
     for wrong in (images[:, :-1], images[:5], images.astype(np.int16)):
-        with pytest.raises(IndexError, match="inputs|order"):
+        with pytest.raises(IndexError, match=r"inputs|order"):
             step.advance(wrong, labels, np.arange(10), 5)
     for one in (step, stepping.defined(arithmetic, p, 0.1)):
         totals, picked = one.advance(images, labels, np.arange(0), 5)

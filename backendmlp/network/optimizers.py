@@ -15,6 +15,8 @@ import numpy as np
 
 from backendmlp.arithmetic import Arithmetic
 
+_LEAST_EPSILON = 2.0**-1000  # of a step: less is subnormal, which some libraries take for zero
+
 Array = Any
 Slots = tuple[Array, ...]
 
@@ -132,9 +134,8 @@ class Adam:
         last = first + len(rates)
         left_1, left_2 = (1.0 - _powers(b, last)[first:] for b in (self.beta_1, self.beta_2))
         root = np.sqrt(left_2)  # correctly rounded, as IEEE 754 has it
-        return Coefficients(
-            np.ones(len(rates)), rates * root / left_1, root * self.epsilon, rates * decay
-        )
+        epsilon = np.maximum(root * self.epsilon, _LEAST_EPSILON)
+        return Coefficients(np.ones(len(rates)), rates * root / left_1, epsilon, rates * decay)
 
     def change(
         self, arithmetic: Arithmetic, gradient: Array, slots: Slots, numbers: Numbers

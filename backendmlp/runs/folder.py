@@ -207,7 +207,7 @@ def prepared(
 
 
 def _place(folder: StrPath) -> Path:
-    """``folder`` as a path; an empty text, as a variable that is not set, is not the current one."""
+    """``folder`` as a path; an empty text, of a variable not set, is not the current one."""
     if os.fspath(folder) == "":
         raise InputError("folder is ''; name one, the current one as '.'")
     return Path(folder)

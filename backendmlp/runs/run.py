@@ -219,13 +219,18 @@ class Run:
 
     def _require_finite(self, epoch: EpochRecord, good: State, kept: str) -> None:
         """Other images can overflow where training images do not: the weights are no good then."""
-        shown = {"test": epoch.test_loss, "validation": epoch.validation_loss}
-        for name, loss in shown.items():
-            if loss is not None and not math.isfinite(loss):
+        shown = {
+            "test loss": epoch.test_loss,
+            "validation loss": epoch.validation_loss,
+            "test R2": epoch.test_r2,
+            "validation R2": epoch.validation_r2,
+        }
+        for name, value in shown.items():
+            if value is not None and not math.isfinite(value):
                 self.trainer.restore(good)
                 self.trainer.replay(self.epochs)
                 raise DivergenceError(
-                    f"the training diverged in epoch {epoch.epoch}: the {name} loss is not finite "
+                    f"the training diverged in epoch {epoch.epoch}: the {name} is not finite "
                     f"any more; the weights {kept} are kept, lower the learning rate (now "
                     f"{self.config.lr:g})"
                 )

@@ -65,13 +65,14 @@ class Start:
 
     ``learned`` are parameters in host memory or on the device, and slots perhaps; the parameters
     are settled here, and never again, since settling twice is not settling once (a weight beyond
-    2**22 would change).
+    2**22 would change).  ``course`` is how far an adaptive rate has come.
     """
 
     learned: Mapping[str, Array]
     epoch: int = 0
     steps: int = 0
     settled: bool = False
+    course: stopping.Course | None = None
 
 
 class Trainer:
@@ -114,7 +115,7 @@ class Trainer:
             learned = replace(learned, parameters=parameters)
         outputs = learned.parameters.sizes[-1]
         self.rows = balance.weighed(backend, config, rows, outputs, subset)
-        self.course = stopping.begin(config)
+        self.course = start.course or stopping.begin(config)
         self._best: Arrays | None = None
         self.first_loss: float | None = None
         self._go_on(learned, start.epoch)
@@ -209,6 +210,8 @@ class Trainer:
         if not (math.isfinite(loss) and all(np.isfinite(v).all() for v in fetched.values())):
             self.stepper = self._new_stepper(self._before)
             self._fetched = None
+            if self._before_known:  # the steps taken back do not count
+                self.position, self._parts = 0, []
             raise DivergenceError(
                 f"the training diverged in epoch {self.epoch + 1}: the loss or a weight is not "
                 f"finite any more; the weights {self.kept} are kept, lower the learning rate "
@@ -295,7 +298,7 @@ class Trainer:
     def _first_step(self, epoch: int, position: int) -> int:
         size = self.config.batch_size
         per_epoch = -(-self.count // size)
-        return self._start.steps + (epoch - self._start.epoch) * per_epoch + position // size
+        return self._start.steps + (epoch - self._start.epoch) * per_epoch - (-position // size)
 
     def _coefficients(self, position: int, count: int) -> Coefficients:
         """The numbers of the steps on ``count`` rows from ``position`` on, in this epoch."""
