@@ -18,6 +18,7 @@ _USUAL = 30.0  # features of about one never have a root mean square beyond it
 _LONGEST = 100.0  # a rate times a row's squared length; beyond it plain descent leaps about
 _CENTRED = 3.0  # a root mean square below which it is not the scale that is wrong
 _SHORTEST = 0.01  # a row's squared length, below which a step changes next to nothing
+_MANY, _FEW_EACH = 30, 4  # classes with fewer rows each are more likely targets of a regression
 _DARK = 16  # pixels that end here or below are black to the eye
 _FEW_COLUMNS = 16  # of whole numbers, below which they are rather ages and counts than pixels
 _FEW_ROWS = 16  # that may be dark by chance
@@ -51,7 +52,12 @@ def look_at_labels(y: Array, classes: int) -> None:
     """Warn where training labels ``y`` (N,), from 0, leave classes without a single image."""
     found = np.flatnonzero(np.bincount(to_numpy(y), minlength=classes))
     first = int(found[0])
-    if len(found) * 2 < classes:
+    if len(found) > _MANY and y.shape[0] < _FEW_EACH * len(found):
+        warn(
+            f"the training labels are {len(found)} different numbers in {y.shape[0]} rows, as "
+            "targets of a regression are: for one give loss='squared_error'"
+        )
+    elif len(found) * 2 < classes:
         warn(
             f"the training labels are {len(found)} different numbers up to {classes - 1}, so that "
             f"{classes - len(found)} of {classes} outputs have nothing to learn; number the "

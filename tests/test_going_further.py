@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import open_or_skip
 
-from backendmlp import MLP, Config, Dataset, InputError, digest, train_run
+from backendmlp import MLP, Config, Dataset, DataWarning, InputError, digest, train_run
 
 IMAGES = (np.arange(90 * 12) * 37 % 251).astype(np.uint8).reshape(90, 12)
 LABELS = np.arange(90) * 7 % 3
@@ -88,3 +88,14 @@ def test_views_of_what_can_change_are_not_relied_upon():
 def test_sample_weights_out_of_range_are_called_so(weight):
     with pytest.raises(InputError, match="sample weights"):
         MLP(4, epochs=1).fit(IMAGES, LABELS, sample_weight=np.full(len(LABELS), weight))
+
+
+def test_a_warm_start_on_other_features_is_refused_in_a_sentence():
+    mlp = MLP(4, epochs=1, warm_start=True).fit(IMAGES / 255.0, LABELS)
+    with pytest.raises(InputError, match="5 values each, and those that the model learned from 12"):
+        mlp.fit(IMAGES[:, :5] / 255.0, LABELS)
+
+
+def test_targets_of_a_regression_are_no_classes():
+    with pytest.warns(DataWarning, match="loss='squared_error'"):
+        MLP(4, epochs=1).fit(IMAGES, np.arange(len(IMAGES)))

@@ -142,6 +142,11 @@ def taken(
     if sample_weight is not None:
         weights = inputs.weights(at, sample_weight, count, dtype)
     settled_x, on_device = x, None
+    if unit is not None and unit.shape[0] != x.shape[1]:
+        raise InputError(
+            f"the images have {x.shape[1]} values each, and those that the model learned from "
+            f"{unit.shape[0]}; give as many, or begin anew with another model"
+        )
     if needs_unit(config.numerics, x):
         on_device = feature_unit(x) if unit is None else at.asarray(unit, "float64")
         settled_x = settled(x, on_device)
