@@ -275,7 +275,7 @@ class TestRegression:
             warnings.simplefilter("default")
             result = train("--data", tmp_path / "a.npz", *options, "--out", tmp_path / "run")
         assert result.code == 0
-        assert "Warning: the images are floats from" in result.err
+        assert "Warning: the inputs are floats from" in result.err
         assert "Warning: the targets go from" in result.err
 
 
