@@ -8,14 +8,16 @@ its namespace from its arguments with :func:`namespace`.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 from typing import Any
 
 import array_api_compat
@@ -337,17 +339,35 @@ def _open_jax(device: str | None) -> Backend:
     )
 
 
-# XLA of jaxlib 0.10 takes maxima of large arrays by a library that passes over NaN.
+# XLA takes maxima of large arrays by a library that passes over NaN: seen of jaxlib 0.10 and 0.11.
 _MAXIMA = "--xla_cpu_experimental_ynn_fusion_type="
 
 
 def _keep_maxima_of_jax() -> None:
     """Have XLA take maxima itself; it reads its flags when it is first used."""
     flags = os.environ.get("XLA_FLAGS", "")
-    with suppress(importlib.metadata.PackageNotFoundError):
-        # Elsewhere the flag may be unknown, and XLA ends the process over a flag it does not know.
-        if _MAXIMA not in flags and importlib.metadata.version("jaxlib").startswith("0.10."):
-            os.environ["XLA_FLAGS"] = f"{flags} {_MAXIMA}".strip()
+    # XLA ends the process over a flag that it does not know.
+    if _MAXIMA not in flags and _known_to_jaxlib(_MAXIMA.strip("-=")):
+        os.environ["XLA_FLAGS"] = f"{flags} {_MAXIMA}".strip()
+
+
+@lru_cache(maxsize=1)
+def _known_to_jaxlib(flag: str) -> bool:
+    """Whether the name stands in jaxlib's libraries: versions come and go, and none lists flags."""
+    spec = importlib.util.find_spec("jaxlib")
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    files = (file for folder in folders for file in Path(folder).iterdir())
+    return any(_holds(file, flag.encode()) for file in files if file.suffix in _LIBRARIES)
+
+
+_LIBRARIES = (".so", ".dylib", ".dll", ".pyd")
+
+
+def _holds(file: Path, text: bytes) -> bool:
+    if not file.stat().st_size:  # which no map can be made of
+        return False
+    with file.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as content:
+        return content.find(text) >= 0
 
 
 def _open_strict(device: str | None) -> Backend:
