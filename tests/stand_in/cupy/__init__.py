@@ -25,8 +25,8 @@ for _name in ("arange", "asarray", "concatenate", "empty", "matmul", "ones", "re
     globals()[_name] = getattr(_array, _name)
 
 # array_api_compat gives these the standard's names and keywords.
-abs, exp, isfinite, log, sqrt = map(
-    _array.elementwise, (np.abs, np.exp, np.isfinite, np.log, np.sqrt)
+abs, exp, floor, isfinite, log, sqrt, tanh = map(
+    _array.elementwise, (np.abs, np.exp, np.floor, np.isfinite, np.log, np.sqrt, np.tanh)
 )
 all, any, max, min, sum = _array._all, _array._any, _array._max, _array._min, _array._sum
 isdtype = np.isdtype

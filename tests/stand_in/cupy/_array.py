@@ -97,6 +97,9 @@ class ndarray:  # noqa: N801
         _on_current(self)
         if isinstance(key, ndarray) and key.dtype == np.int64:  # as take: it wraps and never fails
             return _new(np.take(self._array, _bare(key), axis=0, mode="wrap"))
+        if isinstance(key, ndarray) and key.dtype == bool:  # how many there are, the host must know
+            counted["to host"] += 1
+            return _new(self._array[_bare(key)])
         for part in key if isinstance(key, tuple) else (key,):
             if not (part is None or part is Ellipsis or isinstance(part, (int, slice))):
                 raise NotImplementedError(f"the stand-in indexes by no {type(part)}")
@@ -161,7 +164,7 @@ CUDA_NO_IMAGE = _device.CUDARuntimeError(
 
 _OPERATORS = (
     "add", "sub", "mul", "truediv", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "neg", "abs",
-    "radd", "rsub", "rmul", "rtruediv",
+    "invert", "radd", "rsub", "rmul", "rtruediv",
 )  # fmt: skip
 for _name in _OPERATORS:
     setattr(ndarray, f"__{_name}__", elementwise(getattr(np.ndarray, f"__{_name}__")))
@@ -230,6 +233,9 @@ _max = _reduction(np.fmax.reduce if "max-drops-nan" in wrong else np.max)
 
 def _sum(a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> ndarray:
     return _new(np.sum(_array_alone(a), axis=axis, dtype=dtype, keepdims=keepdims))
+
+
+ndarray.sum = _sum
 
 
 def where(condition: Any, x: Any, y: Any) -> ndarray:
