@@ -25,7 +25,7 @@ DIGEST = "48e7065aa75090626ebd899996b7f59453027c00836443f0cb5373f0cce11d2b"
 def test_the_example_gives_its_digest_on_every_backend(backend):
     code = EXAMPLE.replace("xp = np  #", "xp = given.xp  #")
     assert code != EXAMPLE
-    if backend.name != "numpy":  # CuPy's arrays, and a GPU's, do not turn into NumPy's by themselves
+    if backend.name != "numpy":  # a GPU's arrays do not turn into NumPy's by themselves
         code = code.replace("np.asarray(weights)", "numpy_of(weights)")
     if backend.name == "array-api-strict":
         code = code.replace("int(right.sum())", "int(xp.sum(xp.astype(right, xp.int64)))")
