@@ -3,6 +3,8 @@
     python scripts/benchmark.py --quick --predict
     python scripts/benchmark.py --discipline adam --batch-size 64
     python scripts/benchmark.py --predict --growth --memory --startup --json figures.json
+    python scripts/benchmark.py --device cuda --json figures.json
+    python scripts/benchmark.py --scaling
 
 Everyone runs in a process of their own, in alternating rounds, with equally many threads.  Exit
 code 1 means that a contestant did not learn what the others did, or broke; no figure is asserted.
@@ -15,6 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ import click
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # unless it is installed
 
-from benchmarks import goals, report
+from benchmarks import device, goals, report
 from benchmarks.contestants import BACKENDS, BEFORE, ENTRIES, PREDICTING, chosen
 from benchmarks.rounds import Turn, Worker, compete, environment, one_epoch, pinned
 from benchmarks.task import DISCIPLINES, Discipline, Task, open_dataset, sized, store
@@ -187,6 +190,16 @@ def _hidden(context: click.Context, option: click.Parameter, texts: Any) -> list
     type=click.Choice(list(ENTRIES)),
     help="These contestants alone.",
 )
+@click.option(
+    "--device",
+    "device_name",
+    type=click.Choice(["cuda"]),
+    help="Instead of all that: steps on a GPU, of ours and of its peers, in microseconds.",
+)
+@click.option(
+    "--scaling", is_flag=True, help="Instead of all that: ours on 1, 2, 4 ... all of the cores."
+)
+@click.option("--seconds", type=float, help="With --device: no new cell once these are over.")
 @click.option("--quick", is_flag=True, help="Batch 64, 10,000 images, 3 rounds: minutes.")
 @click.option("--predict", is_flag=True, help="Predictions of 1 to 60,000 images.")
 @click.option(
@@ -209,6 +222,9 @@ def main(
     threads: int,
     backends: tuple[str, ...],
     only: tuple[str, ...],
+    device_name: str | None,
+    scaling: bool,
+    seconds: float | None,
     quick: bool,
     predict: bool,
     before: Path | None,
@@ -235,6 +251,14 @@ def main(
         say(report.machine_text(report.machine(threads)))
         say("peers get the order of the images for nothing; backendmlp shuffles within its time")
         store(sized(session.dataset, images), session.folder / "data")
+        if device_name is not None:
+            keys = list(only) or list(device.ON_DEVICE)
+            small = [(100,)] if quick else []
+            _race(session, keys, device.cells(hiddens or small, batch_sizes), seconds, json_file)
+            sys.exit(1 if session.failed else 0)
+        if scaling:
+            _scale(session, batch_sizes or (64, 1024), json_file)
+            sys.exit(1 if session.failed else 0)
         disciplines = _disciplines(names, hiddens)
         cells = [(d, size) for d in disciplines for size in batch_sizes or d.batch_sizes]
         if profile:
@@ -257,6 +281,78 @@ def _disciplines(names: tuple[str, ...], hiddens: list[tuple[int, ...]]) -> list
         return [DISCIPLINES[name] for name in names or DISCIPLINES]
     found = [DISCIPLINES[name] for name in names or ("sgd",)]
     return [replace(discipline, hidden=hidden) for discipline in found for hidden in hiddens]
+
+
+def _race(
+    session: Session,
+    keys: list[str],
+    cells: list[device.Cell],
+    seconds: float | None,
+    json_file: Path | None,
+) -> None:
+    """A table for each cell; the file has every one of them as soon as it is known."""
+    started, found = time.monotonic(), []
+    machine = report.machine(session.threads)
+    task = session.task("", 64, DISCIPLINES["sgd"])
+    with device.Race(task, session.images, session.rounds, say, keys) as race:
+        for discipline, size in cells:
+            if seconds is not None and time.monotonic() - started > seconds:
+                say(f"LEFT OUT: batch {size}, {discipline.title}: no time left")
+                continue
+            results, steps = race.run((discipline, size)), -(-session.images // size)
+            agreement, table = _agreement(session, results), ""
+            if results:
+                table = report.device_table(results, steps)
+            say(f"\nbatch {size}, {discipline.title}, {session.images:,} images\n{table}")
+            say(agreement)
+            found.append(
+                {
+                    "hidden": discipline.hidden,
+                    "batch_size": size,
+                    "steps": steps,
+                    "epochs_a_turn": device.epochs(session.images, size),
+                    "table": table,
+                    "agreement": agreement,
+                    "results": [result.as_dict() for result in results.values()],
+                }
+            )
+            session.failed |= bool(race.broken) or not results
+            kept = {"machine": machine, "data": session.dataset.name, "images": session.images}
+            kept |= {"rounds": session.rounds, "left_out": race.left_out, "broken": race.broken}
+            _write(json_file, {**kept, "cells": found})
+
+
+def _agreement(session: Session, results: goals.Results) -> str:
+    """In words, whether all learn the same; and the bitwise ones to the bit."""
+    others = device.of_other_bits(results)
+    session.failed |= bool(others or goals.off(results))
+    bits = [f"WRONG BITS: {ENTRIES[key].label}" for key in others]
+    return "\n".join([report.agreement_text(results), *bits])
+
+
+def _scale(session: Session, batch_sizes: tuple[int, ...], json_file: Path | None) -> None:
+    """Ours on the CPU with more and more threads, in one alternating run."""
+    counts = [2**power for power in range(20) if 2**power <= session.threads]
+    found = []
+    for size in batch_sizes:
+        tasks = {
+            f"{key} {count}": replace(session.task(key, size, DISCIPLINES["sgd"]), threads=count)
+            for key in ("ours-native-float32", "ours-bitwise-float64")
+            for count in counts
+        }
+        outcome = compete(tasks, session.rounds, say)
+        session.failed |= bool(outcome.broken)
+        steps = -(-session.images // size)
+        table = report.scaling_table(outcome.results, steps)
+        say(f"\nbatch {size}, steps on NumPy: {report.machine(1)['steps']}\n{table}")
+        results = [result.as_dict() for result in outcome.results.values()]
+        found.append({"batch_size": size, "steps": steps, "table": table, "results": results})
+        _write(json_file, {"machine": report.machine(session.threads), "cells": found})
+
+
+def _write(json_file: Path | None, found: dict[str, Any]) -> None:
+    if json_file is not None:
+        json_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _measure_whole(session: Session, growth: bool, memory: bool, startup: bool) -> None:

@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from test_cupy_path import python
 
 pytest.importorskip("threadpoolctl")
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import benchmark  # noqa: E402
-from benchmarks import goals, plots, report  # noqa: E402
-from benchmarks.contestants import BEFORE, ENTRIES, chosen  # noqa: E402
+from benchmarks import device, goals, plots, report  # noqa: E402
+from benchmarks.contestants import BEFORE, ENTRIES, ON_DEVICE, chosen  # noqa: E402
 from benchmarks.goals import Verdict  # noqa: E402
 from benchmarks.profiling import profile  # noqa: E402
-from benchmarks.rounds import Result, compete  # noqa: E402
+from benchmarks.rounds import AbsentError, Result, Worker, compete  # noqa: E402
 from benchmarks.task import (  # noqa: E402
     DISCIPLINES,
     Contestant,
@@ -187,7 +188,49 @@ def test_the_pictures_are_drawn(results: dict[str, Result], tmp_path: Path) -> N
 def test_the_gpu_peers_come_with_a_gpu_backend() -> None:
     assert "torch-graph" not in chosen(())
     assert {"torch-graph", "ours-bitwise-float64-cupy"} <= set(chosen(("cupy",)))
-    assert set(chosen(("torch", "cupy", "torch-cuda"), before=True)) == set(ENTRIES)
+    everyone = set(chosen(("torch", "cupy", "torch-cuda"), before=True))
+    assert everyone | set(ON_DEVICE) == set(ENTRIES)
+
+
+def test_the_cells_of_a_device_and_the_epochs_of_a_turn() -> None:
+    first, second, *others = device.cells([], ())
+    assert (first[0].hidden, first[1]) == ((100,), 64)
+    assert (second[0].hidden, second[1]) == ((1024,), 64)
+    assert len(others) == 6
+    assert device.cells([(20,)], (8,)) == [(replace(SGD, hidden=(20,)), 8)]
+    found = [device.epochs(60_000, size) for size in (64, 256, 1024, 8192)]
+    assert found == [1, 2, 7, 16]
+
+
+def test_the_table_of_a_device_is_in_microseconds_and_beside_its_peers() -> None:
+    found = {
+        "device-native-kernels": replace(result("", [0.5, 0.4, 0.7], [], [0.25]), steps="kernels"),
+        "torch-gpu": result("torch-gpu", [1.0, 1.0, 4.0]),
+    }
+    head, ours, peer = report.device_table(found, 100_000).splitlines()
+    assert head.split() == ["by", "us", "a", "step", "min-max", "/", "eager", "loss"]
+    assert ours.split()[-5:] == ["kernels", "5.00", "4.00-7.00", "0.500", "0.2500"]
+    assert peer.split()[-1] == "1.000"
+
+
+def test_bitwise_steps_of_other_bits_are_found() -> None:
+    keys = "device-bitwise-kernels", "device-bitwise-apart", "device-bitwise-fit", "torch-gpu"
+    losses = [0.5, 0.25], [0.5, 0.25], [], [0.5, 0.2500001]
+    found = {k: result(k, [], losses=list(v)) for k, v in zip(keys, losses, strict=True)}
+    assert device.of_other_bits(found) == []
+    found["device-bitwise-apart"].losses[1] = 0.25 + 2.0**-54
+    assert device.of_other_bits(found) == ["device-bitwise-apart"]
+
+
+def test_threads_are_compared_with_one(results: dict[str, Result]) -> None:
+    found = {
+        "ours-native-float32 1": result("", [0.4]),
+        "ours-native-float32 2": result("", [0.2]),
+    }
+    lines = report.scaling_table(found, 1000).splitlines()
+    assert [line.split()[-4:] for line in lines[1:]] == [
+        ["1", "0.4000", "400.0", "1.00"], ["2", "0.2000", "200.0", "2.00"],
+    ]  # fmt: skip
 
 
 def test_batches_cover_every_image_once() -> None:
@@ -358,6 +401,43 @@ def test_absent_and_broken_contestants_are_told_apart(
     assert (list(outcome.absent), list(outcome.broken)) == (["nobody"], ["numpy"])
     assert outcome.results == {}
     assert [line.split(":")[0] for line in said] == ["LEFT OUT", "BROKEN"]
+
+
+def test_a_contestant_goes_on_to_another_task_in_its_process(tiny: Task) -> None:
+    task = replace(tiny, contestant="ours-native-float32")
+    worker = Worker("ours", task)
+    try:
+        worker.run(2)
+        process, first = worker.process.pid, worker.result
+        worker.begin(replace(task, batch_size=100), limit=60.0)
+        worker.run(1)
+        assert (worker.process.pid, len(worker.result.seconds)) == (process, 1)
+        assert worker.result is not first
+    finally:
+        worker.close()
+
+
+def test_one_who_does_not_get_ready_in_time_is_left_out(tiny: Task) -> None:
+    with pytest.raises(AbsentError, match=r"not ready within 0 s"):
+        Worker("ours", replace(tiny, contestant="ours-native-float32"), limit=0.001)
+
+
+def test_a_small_race_on_a_stand_in_for_a_gpu(tmp_path: Path) -> None:
+    """Which has neither kernels nor peers."""
+    done = python(
+        SCRIPTS / "benchmark.py", "--device", "cuda", "--quick", "--images", 128, "--rounds", 1,
+        "--hidden", 8, "--hidden", 6, "--threads", 1, "--json", tmp_path / "figures.json",
+        "--only", "device-bitwise-definition", "--only", "device-bitwise-fit",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert [cell["hidden"] for cell in found["cells"]] == [[8], [6]]
+    for cell in found["cells"]:
+        assert cell["steps"] == 2
+        assert [result["steps"] for result in cell["results"]] == ["definition"] * 2
+        assert all(result["seconds"][0] > 0 for result in cell["results"])
+        assert cell["table"] in done.stdout
+    assert found["left_out"] == found["broken"] == {}
 
 
 def benchmarked(tmp_path: Path, *options: str) -> tuple[str, dict[str, Any]]:

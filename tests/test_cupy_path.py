@@ -21,7 +21,9 @@ TESTS = Path(__file__).resolve().parent
 PACKAGE = Path(backendmlp.__file__).parents[1]
 
 
-def python(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def python(
+    *arguments: object, limit: float = 120, **environment: str
+) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(map(str, (TESTS / "stand_in", TESTS, PACKAGE)))
     return subprocess.run(
         [sys.executable, "-W", "error", *map(str, arguments)],
@@ -29,7 +31,7 @@ def python(*arguments: object, **environment: str) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=limit,
     )
 
 

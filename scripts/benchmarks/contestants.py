@@ -14,7 +14,8 @@ from benchmarks.task import Contestant, Data, Discipline, Task
 class Entry:
     """``maker`` is "module:class" below this package; ``package`` what must be installed.
 
-    One that is ``plain`` takes part in plain descent with one hidden layer alone.
+    One that is ``plain`` takes part in plain descent with one hidden layer alone.  ``environment``
+    is what its process finds set.
     """
 
     label: str
@@ -24,6 +25,7 @@ class Entry:
     package: str = "numpy"
     gpu: bool = False
     plain: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def installed(self) -> bool:
@@ -85,9 +87,48 @@ _GPU_PEERS = {
         "PyTorch with CUDA graphs", "float32", "peers:TorchGraph", {}, "torch", gpu=True
     ),
     "jax-gpu": Entry(
-        "JAX jit and scan, GPU", "float32", "peers:Jax", {"device": "gpu"}, "optax", gpu=True
+        "JAX jit and scan, GPU", "float32", "peers:Jax", {"device": "gpu"}, "jax", gpu=True
     ),
 }
+# By the environment's word for them: a launch for all steps of a call, one for each phase, none.
+_KERNELS = {"kernels": "", "apart": "apart", "definition": "0"}
+
+
+def _on_device(name: str, numerics: str, dtype: str, steps: str) -> Entry:
+    maker = {"steps": "Steps", "fit": "Fit"}[name]
+    what = {"steps": steps, "fit": "a whole epoch by MLP.fit"}[name]
+    options = {"numerics": numerics, "dtype": dtype, "backend": "cupy"}
+    set_ = {"BACKENDMLP_KERNELS": _KERNELS[steps]}
+    label = f"backendmlp {numerics} {dtype}, {what}"
+    return Entry(label, dtype, f"ours:{maker}", options, "cupy", True, environment=set_)
+
+
+# Steps alone on a GPU, for benchmarks.device.
+ON_DEVICE = {
+    **{
+        f"device-{numerics}-{steps}": _on_device("steps", numerics, dtype, steps)
+        for numerics, dtype in (_NUMERICS[0], _NUMERICS[2])
+        for steps in _KERNELS
+    },
+    **{
+        f"device-{numerics}-fit": _on_device("fit", numerics, dtype, "kernels")
+        for numerics, dtype in (_NUMERICS[0], _NUMERICS[2])
+    },
+    "torch-gpu": _GPU_PEERS["torch-gpu"],
+    "torch-graph": _GPU_PEERS["torch-graph"],
+    "torch-compile": Entry(
+        "PyTorch compiled, reduce-overhead", "float32", "peers:TorchCompiled", {}, "torch", True
+    ),
+    "jax-gpu": _GPU_PEERS["jax-gpu"],
+    "torch-gpu-float64": Entry(
+        "PyTorch eager, GPU, float64", "float64", "peers:Torch",
+        {"device": "cuda", "dtype": "float64"}, "torch", True,
+    ),
+    "jax-gpu-float64": Entry(
+        "JAX jit and scan, GPU, float64", "float64", "peers:Jax",
+        {"device": "gpu", "dtype": "float64"}, "jax", True,
+    ),
+}  # fmt: skip
 ENTRIES: dict[str, Entry] = {
     **_PRODUCTS,
     **_PASSES,
@@ -101,6 +142,7 @@ ENTRIES: dict[str, Entry] = {
     "sklearn": Entry("scikit-learn MLPClassifier", "float32", "peers:Sklearn", {}, "sklearn"),
     "notebook": Entry("notebook", "float64", "plain:Notebook", plain=True),
     **_GPU_PEERS,
+    **ON_DEVICE,
 }
 
 CPU = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from backendmlp.training.trainer import Start, Trainer
 from benchmarks.task import Contestant, Data, Predict, Task
 
 _EPOCHS = 10**6  # never the last one: each epoch draws the next one's shuffle
+_FEW = 20  # steps that stand for an epoch
+_FITTED = 3  # epochs of a fit
 
 
 class Ours(Contestant):
@@ -67,6 +71,84 @@ class Ours(Contestant):
         if not self.on_gpu:
             return super().seconds(work)
         return cupy_seconds(work) if self.trainer.backend.name == "cupy" else cuda_seconds(work)
+
+
+class Steps(Ours):
+    """The steps of an epoch alone, in the calls of :func:`train_epoch`; its end is not timed.
+
+    Of the definition, which a GPU takes milliseconds for, a few steps stand for the epoch.
+    """
+
+    def __init__(self, task: Task, data: Data, **options: Any) -> None:
+        super().__init__(task, data, **options)
+        self.kind = kind(self.trainer)
+        self.sampled = self.kind == "definition" and self.trainer.backend.put is not None
+
+    def run(self) -> float:
+        if self.sampled:
+            return self._few()
+        self.prepare()
+        seconds = self.seconds(lambda: _through(self.trainer))
+        self.trainer.finish_epoch()
+        self.epochs += 1
+        return seconds
+
+    def _few(self) -> float:
+        """The time of an epoch, by that of a few steps."""
+        trainer, before = self.trainer, self.trainer.position
+
+        def work() -> None:
+            trainer.advance(_FEW)
+            trainer.backend.synchronize()
+
+        seconds, size = self.seconds(work), self.task.batch_size
+        done = -(-trainer.position // size) - before // size
+        if trainer.position == trainer.count:
+            trainer.finish_epoch()
+        return seconds / done * -(-trainer.count // size)
+
+    def measures(self) -> dict[str, float]:
+        return {} if self.sampled else super().measures()
+
+
+class Fit(Ours):
+    """Whole epochs by :meth:`MLP.fit`, the digest of each included, on arrays of the device.
+
+    Timed by the clock, from the end of the first epoch to that of the last.
+    """
+
+    def __init__(self, task: Task, data: Data, **options: Any) -> None:
+        super().__init__(task, data, **options)
+        self.kind = kind(self.trainer)
+        if self.kind == "definition" and self.trainer.count > _FEW * task.batch_size:
+            raise ImportError("no kernels here, and the definition would take too long")
+        rows, self.at = self.trainer.rows, self.trainer.backend
+        self.inputs, self.targets = rows.inputs, rows.targets
+        self.choices = {**self.config.as_dict(), "epochs": _FITTED, "backend": self.at.name}
+
+    def run(self) -> float:
+        ends: list[float] = []
+        with self.at.scope():
+            MLP(**self.choices).fit(
+                self.inputs,
+                self.targets,
+                parameters=self.start,
+                on_epoch=lambda record: ends.append(time.perf_counter()),
+            )
+        return (ends[-1] - ends[0]) / (len(ends) - 1)
+
+    def measures(self) -> dict[str, float]:
+        return {}
+
+
+def kind(trainer: Trainer) -> str:
+    """Which step does a trainer's work: "compiled", "kernels", "definition"."""
+    return type(trainer.stepper).__module__.split(".")[2]
+
+
+def _through(trainer: Trainer) -> None:
+    train_epoch(trainer)
+    trainer.backend.synchronize()
 
 
 def cupy_seconds(work: Callable[[], None]) -> float:

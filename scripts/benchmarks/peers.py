@@ -19,17 +19,18 @@ Array = Any
 class Torch(Contestant):
     """Eager PyTorch without its DataLoader: floats on the device, a batch by ``index_select``."""
 
-    def __init__(self, task: Task, data: Data, device: str = "cpu") -> None:
+    def __init__(self, task: Task, data: Data, device: str = "cpu", dtype: str = "float32") -> None:
         super().__init__(task, data)
         import torch
 
         torch.set_num_threads(task.threads)
         if device != "cpu" and not torch.cuda.is_available():
             raise ImportError("PyTorch finds no CUDA GPU here")
-        self.torch, self.device = torch, device
-        self.x = torch.from_numpy(data.images).to(device).float().div_(255)
+        torch.set_float32_matmul_precision("highest")  # on a GPU too: no TF32
+        self.torch, self.device, self.dtype = torch, device, getattr(torch, dtype)
+        self.x = torch.from_numpy(data.images).to(device).to(self.dtype).div_(255)
         self.y = torch.from_numpy(data.labels).to(device)
-        self.net = self._network().to(device)
+        self.net = self._network().to(device, self.dtype)
         self.optimizer = self._optimizer()
         self.batches = batches(len(data.images), task.batch_size)
 
@@ -37,7 +38,7 @@ class Torch(Contestant):
         torch, start = self.torch, self.start
         modules: list[Any] = []
         for layer in range(1, len(self.sizes)):
-            affine = torch.nn.Linear(*self.sizes[layer - 1 : layer + 1])
+            affine = torch.nn.Linear(*self.sizes[layer - 1 : layer + 1], dtype=self.dtype)
             with torch.no_grad():
                 affine.weight.copy_(torch.from_numpy(start[f"W{layer}"].T))
                 affine.bias.copy_(torch.from_numpy(start[f"b{layer}"]))
@@ -91,51 +92,97 @@ class Torch(Contestant):
 
 
 class TorchGraph(Torch):
-    """PyTorch with a step captured as a CUDA graph; a batch's place is counted on the device."""
+    """PyTorch with a step captured as a CUDA graph; a batch's place is counted on the device.
+
+    The last batch, where it is short, has a graph of its own.
+    """
 
     def __init__(self, task: Task, data: Data) -> None:
         super().__init__(task, data, "cuda")
         torch, count = self.torch, len(data.images)
         self.indices = torch.arange(count, device="cuda")
         self.place = torch.zeros((), dtype=torch.int64, device="cuda")
-        self.window = torch.arange(task.batch_size, device="cuda")
         before = [p.detach().clone() for p in self.net.parameters()]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                self.place.zero_()
-                self._captured()
-        torch.cuda.current_stream().wait_stream(side)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self._captured()
+        self.whole, rest = divmod(count, task.batch_size)
+        self.graph = self._graph(task.batch_size) if self.whole else None
+        self.rest = self._graph(rest) if rest else None
         with torch.no_grad():
             for parameter, value in zip(self.net.parameters(), before, strict=True):
                 parameter.copy_(value)
                 for kept in self.optimizer.state[parameter].values():
-                    kept.zero_()  # velocity, means, squares and the number of steps
+                    if kept is not None:  # as velocity is of plain descent
+                        kept.zero_()  # velocity, means, squares and the number of steps
 
     def _optimizer(self, **options: Any) -> Any:
         capturable = {"capturable": True} if self.discipline.optimizer == "adam" else {}
         return super()._optimizer(**capturable, **options)
 
-    def _captured(self) -> None:
-        self.step(self.indices.index_select(0, self.place + self.window))
-        self.place += self.task.batch_size
+    def _graph(self, size: int) -> Any:
+        """A step on the next ``size`` rows, tried out and captured."""
+        torch, window = self.torch, self.torch.arange(size, device="cuda")
+
+        def work() -> None:
+            self.step(self.indices.index_select(0, self.place + window))
+            self.place += size
+
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self.place.zero_()
+                work()
+            self.place.zero_()
+        torch.cuda.current_stream().wait_stream(side)
+        self.optimizer.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            work()
+        self.windows = [*getattr(self, "windows", ()), window]  # which the graph reads
+        return graph
 
     def prepare(self) -> None:
         self.indices.copy_(self.torch.from_numpy(self.order()))
         self.place.zero_()
 
     def epoch(self) -> None:
-        whole, rest = divmod(len(self.indices), self.task.batch_size)
-        for _ in range(whole):
+        for _ in range(self.whole):
             self.graph.replay()
-        if rest:
-            self.step(self.indices[-rest:])
+        if self.rest is not None:
+            self.rest.replay()
         self.torch.cuda.synchronize()
+
+
+class TorchCompiled(Torch):
+    """PyTorch's compiler in its mode for small work, which makes CUDA graphs of what it compiles.
+
+    The optimiser's step, one fused kernel, and the last batch, where it is short, stay eager.
+    """
+
+    def __init__(self, task: Task, data: Data) -> None:
+        super().__init__(task, data, "cuda")
+        torch, functional = self.torch, self.torch.nn.functional
+
+        def loss(index: Array) -> Array:
+            logits = self.net(self.x.index_select(0, index))
+            return functional.cross_entropy(logits, self.y.index_select(0, index))
+
+        self.loss = torch.compile(loss, mode="reduce-overhead", dynamic=False)
+        for whole in (self.x, self.y):  # else they are copied into the graph's memory each step
+            torch._dynamo.mark_static_address(whole)
+        try:
+            self.loss(torch.arange(task.batch_size, device="cuda")).backward()
+        except Exception as error:  # no Triton, or nothing that compiles what it writes
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ImportError(f"torch.compile does not work here: {reason:.200}") from error
+
+    def step(self, index: Array) -> None:
+        if len(index) < self.task.batch_size:
+            super().step(index)
+            return
+        self.torch.compiler.cudagraph_mark_step_begin()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.loss(index).backward()
+        self.optimizer.step()
 
 
 class Jax(Contestant):
@@ -146,10 +193,14 @@ class Jax(Contestant):
     NumPy, gradients by hand, one-hot targets, an unrolled scan.
     """
 
-    def __init__(self, task: Task, data: Data, device: str = "cpu") -> None:
+    def __init__(self, task: Task, data: Data, device: str = "cpu", dtype: str = "float32") -> None:
         super().__init__(task, data)
         import jax
 
+        if dtype == "float64":
+            jax.config.update("jax_enable_x64", True)
+        if device != "cpu":  # no TF32
+            jax.config.update("jax_default_matmul_precision", "highest")
         try:
             self.device = jax.devices(device)[0]
         except RuntimeError as error:
@@ -158,16 +209,17 @@ class Jax(Contestant):
         # Put there, not only made there: else the second epoch, a timed one, compiles again.
         self.x = jax.device_put(data.images, self.device)
         self.y = jax.device_put(data.labels.astype(np.int32), self.device)
-        start = {k: v.astype(np.float32) for k, v in self.start.items()}
+        start = {k: v.astype(dtype) for k, v in self.start.items()}
         optimizer = _optax(self.discipline)
         self.learned = jax.device_put((start, optimizer.init(start)), self.device)
-        self.scan = jax.jit(_jax_epoch(optimizer, len(self.sizes) - 1), donate_argnums=0)
+        self.scan = jax.jit(_jax_epoch(optimizer, len(self.sizes) - 1, dtype), donate_argnums=0)
 
     def prepare(self) -> None:
         order, size = self.order().astype(np.int32), self.task.batch_size
         whole = len(order) // size * size
         parts = [order[:whole].reshape(-1, size), order[whole:][None, :]]
         self.parts = [self.jax.device_put(part, self.device) for part in parts if part.size]
+        self.jax.block_until_ready(self.parts)
 
     def epoch(self) -> None:
         for part in self.parts:
@@ -179,19 +231,35 @@ class Jax(Contestant):
 
 
 def _optax(discipline: Discipline) -> Any:
-    import optax
-
     numbers = discipline.numbers
+    try:
+        import optax
+    except ImportError:
+        if discipline.optimizer != "sgd":
+            raise
+        return _PlainDescent(discipline.lr)
     if discipline.optimizer == "adam":
         return optax.adam(discipline.lr, numbers["beta_1"], numbers["beta_2"], numbers["epsilon"])
     return optax.sgd(discipline.lr, numbers.get("momentum"))
 
 
-def _jax_epoch(optimizer: Any, last: int) -> Callable[..., Any]:
-    """An epoch of a network of ``last`` layers."""
+class _PlainDescent:
+    """What optax has for plain descent, where it is not installed."""
+
+    def __init__(self, lr: float) -> None:
+        self.lr = lr
+
+    def init(self, p: Any) -> tuple[()]:
+        return ()
+
+    def update(self, gradient: dict[str, Array], kept: Any, p: Any) -> tuple[Any, Any]:
+        return {name: g * -self.lr for name, g in gradient.items()}, kept
+
+
+def _jax_epoch(optimizer: Any, last: int, dtype: str) -> Callable[..., Any]:
+    """An epoch of a network of ``last`` layers, computed in ``dtype``."""
     import jax
     import jax.numpy as jnp
-    import optax
 
     def loss(p: dict[str, Array], x: Array, y: Array) -> Array:
         for layer in range(1, last):
@@ -202,11 +270,11 @@ def _jax_epoch(optimizer: Any, last: int) -> Callable[..., Any]:
     def epoch(learned: Any, images: Array, labels: Array, order: Array) -> Any:
         def step(learned: Any, index: Array) -> tuple[Any, Array]:
             p, kept = learned
-            x = images.at[index].get(mode="promise_in_bounds").astype(jnp.float32) * (1 / 255)
+            x = images.at[index].get(mode="promise_in_bounds").astype(dtype) * (1 / 255)
             y = labels.at[index].get(mode="promise_in_bounds")
             value, gradient = jax.value_and_grad(loss)(p, x, y)
             change, kept = optimizer.update(gradient, kept, p)
-            return (optax.apply_updates(p, change), kept), value
+            return ({name: p[name] + change[name] for name in p}, kept), value
 
         return jax.lax.scan(step, learned, order)
 

@@ -74,6 +74,44 @@ def table(results: Results) -> str:
     return aligned(rows)
 
 
+_BESIDE = {
+    "torch-gpu": "/ eager", "torch-graph": "/ graphs", "jax-gpu": "/ JAX",
+    "torch-gpu-float64": "/ eager 64", "jax-gpu-float64": "/ JAX 64",
+}  # fmt: skip
+
+
+def device_table(results: Results, steps: int) -> str:
+    """Microseconds a step of an epoch of ``steps``, and ratios of medians to the peers there."""
+    beside = {peer: head for peer, head in _BESIDE.items() if peer in results}
+    rows = [("", "by", "us a step", "min-max", *beside.values(), "loss")]
+    for key, result in results.items():
+        each = [1e6 * seconds / steps for seconds in result.seconds]
+        loss = final(result.losses)
+        rows.append(
+            (
+                ENTRIES[key].label,
+                result.steps,
+                f"{median(each):.2f}",
+                f"{min(each):.2f}-{max(each):.2f}",
+                *(f"{ratio(result.seconds, results[peer].seconds):.3f}" for peer in beside),
+                "" if loss is None else f"{loss:.4f}",
+            )
+        )
+    return aligned(rows, left=(0, 1))
+
+
+def scaling_table(results: Results, steps: int) -> str:
+    """Epochs by contestant and number of threads, "KEY THREADS", and how many times as fast."""
+    rows, alone = [("", "threads", "s an epoch", "us a step", "times as fast")], {}
+    for name, result in results.items():
+        key, _, threads = name.rpartition(" ")
+        seconds = median(result.seconds)
+        first = alone.setdefault(key, seconds)
+        figures = f"{seconds:.4f}", f"{1e6 * seconds / steps:.1f}", f"{first / seconds:.2f}"
+        rows.append((ENTRIES[key].label, threads, *figures))
+    return aligned(rows)
+
+
 def ratio_table(results: Results) -> str:
     """Ours to each of the others: ratio of medians, and in brackets median of paired ratios."""
     ours = [key for key in results if key.startswith("ours-")]

@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ class BrokenError(Exception):
 class Result:
     """A contestant's rounds: seconds an epoch, and the accuracy and test loss after each.
 
-    ``predictions`` are the seconds of a call by its number of images.
+    ``predictions`` are the seconds of a call by its number of images.  ``steps`` says which of
+    backendmlp's steps did the work, where that was asked for.
     """
 
     key: str
@@ -44,6 +46,7 @@ class Result:
     accuracies: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     predictions: dict[int, list[float]] = field(default_factory=dict)
+    steps: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -52,7 +55,8 @@ class Result:
 def environment(threads: int, gpu: bool = False, checkout: Path | None = None) -> dict[str, str]:
     """The variables under which every library uses ``threads`` threads; ours is ``checkout``'s."""
     ours = Path(backendmlp.__file__).parents[1] if checkout is None else checkout
-    here = os.pathsep.join([str(_scripts(checkout)), str(ours)])
+    before = os.environ.get("PYTHONPATH")
+    here = os.pathsep.join([str(_scripts(checkout)), str(ours), *([before] if before else [])])
     limits = {f"{name}_NUM_THREADS": str(threads) for name in _THREADS}
     limits["VECLIB_MAXIMUM_THREADS"] = limits["NPROC"] = str(threads)  # NPROC: XLA's pool
     eigen = "true" if threads > 1 else "false"
@@ -84,8 +88,11 @@ def pinned(threads: int) -> Iterator[None]:
 class Worker:
     """The parent's end of a contestant's process."""
 
-    def __init__(self, name: str, task: Task) -> None:
+    def __init__(self, name: str, task: Task, limit: float | None = None) -> None:
+        """Start the process and its work, which is to be ready for it within ``limit`` seconds."""
         checkout = Path(task.checkout) if task.checkout else None
+        entry = ENTRIES[task.contestant]
+        self._late = False
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         with pinned(task.threads):
             self.process = subprocess.Popen(
@@ -93,16 +100,46 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
-                env=environment(task.threads, ENTRIES[task.contestant].gpu, checkout),
+                env={**environment(task.threads, entry.gpu, checkout), **entry.environment},
                 cwd=_scripts(checkout),
                 text=True,
             )
         try:
-            first = self._answer()
+            with self._at_most(limit):
+                self._ready(name, self._answer())
         except BaseException:
             self.close()
             raise
-        self.result = Result(name, first["warm_up"])
+
+    def begin(self, task: Task, limit: float | None = None) -> None:
+        """Go on to another task, of the same contestant, in the same process."""
+        with self._at_most(limit):
+            self._ready(self.result.key, self._asked(f"task {task.encode()}"))
+
+    def _ready(self, name: str, answer: dict[str, Any]) -> None:
+        self.result = Result(name, answer["warm_up"], steps=answer.get("steps", ""))
+
+    @contextmanager
+    def _at_most(self, limit: float | None) -> Iterator[None]:
+        """End the process if it takes longer than ``limit`` seconds."""
+        if limit is None:
+            yield
+            return
+
+        def end() -> None:
+            self._late = True
+            self.process.kill()
+
+        timer = threading.Timer(limit, end)
+        timer.start()
+        try:
+            yield
+        except BrokenError as error:
+            if self._late:
+                raise AbsentError(f"not ready within {limit:.0f} s") from error
+            raise
+        finally:
+            timer.cancel()
 
     def run(self, epochs: int) -> None:
         """Run ``epochs`` epochs and note the seconds each took."""
@@ -124,14 +161,16 @@ class Worker:
     def close(self) -> None:
         for stream in (self.process.stdin, self.process.stdout, self.errors):
             assert stream is not None
-            stream.close()
+            with suppress(BrokenPipeError):  # what was written to one that has ended
+                stream.close()
         self.process.kill()
         self.process.wait()
 
     def _asked(self, line: str) -> dict[str, Any]:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{line}\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended: the answer, none, says so
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:

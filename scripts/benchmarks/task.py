@@ -114,7 +114,12 @@ class Data:
 
 
 class Contestant(ABC):
-    """Somebody's training loop.  It lives in a process of its own."""
+    """Somebody's training loop.  It lives in a process of its own.
+
+    ``kind`` says which of backendmlp's steps do the work, "" of whoever does not tell.
+    """
+
+    kind = ""
 
     def __init__(self, task: Task, data: Data) -> None:
         self.task, self.data = task, data

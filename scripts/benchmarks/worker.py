@@ -1,7 +1,8 @@
 """A contestant's process: makes it, warms it up, then runs epochs or predicts, as it is asked to.
 
-``python -m benchmarks.worker TASK``: a line "epochs COUNT" or "predict IMAGES" in, a line of JSON
-out.  Only the epochs and predictions are timed; accuracy and loss are taken between them.
+``python -m benchmarks.worker TASK``: a line "epochs COUNT", "predict IMAGES" or "task TASK" in, a
+line of JSON out.  Only the epochs and predictions are timed; accuracy and loss are taken between
+them.  Another task makes the contestant anew, in the same process.
 """
 
 from __future__ import annotations
@@ -30,23 +31,30 @@ def main() -> None:
     def answer(message: dict[str, Any]) -> None:
         print(json.dumps(message), file=answers, flush=True)
 
-    task = Task.decode(sys.argv[1])
-    try:
-        contestant = ENTRIES[task.contestant].make(task, load(task.folder))
-        warm_up = contestant.run()
-    except Exception as error:
-        answer({"error": f"{type(error).__name__}: {error}", "absent": _is_absent(error)})
-        raise
-    answer({"warm_up": warm_up, **contestant.measures()})
+    def begun(text: str) -> Contestant:
+        task = Task.decode(text)
+        try:
+            contestant = ENTRIES[task.contestant].make(task, load(task.folder))
+            warm_up = contestant.run()
+        except Exception as error:
+            answer({"error": f"{type(error).__name__}: {error}", "absent": _is_absent(error)})
+            raise
+        answer({"warm_up": warm_up, "steps": contestant.kind, **contestant.measures()})
+        return contestant
+
+    contestant = begun(sys.argv[1])
     predict: Predict | None = None
     for line in sys.stdin:
-        word, count = line.split()
+        word, _, rest = line.strip().partition(" ")
         if word == "epochs":
-            seconds = sum(contestant.run() for _ in range(int(count)))
+            seconds = sum(contestant.run() for _ in range(int(rest)))
             answer({"seconds": seconds, **contestant.measures()})
+        elif word == "task":
+            del contestant  # before another takes its memory
+            contestant, predict = begun(rest), None
         else:
             predict = predict or contestant.predictor()
-            answer(_predicted(contestant, predict, int(count)))
+            answer(_predicted(contestant, predict, int(rest)))
 
 
 def _predicted(contestant: Contestant, predict: Predict, count: int) -> dict[str, float]:

@@ -68,6 +68,8 @@ cuda = _module(
         getDeviceProperties=lambda ordinal: {"name": b"a stand-in for a GPU"},
     ),
     memory=types.SimpleNamespace(OutOfMemoryError=_device.OutOfMemoryError),
+    Event=_device.Event,
+    get_elapsed_time=lambda started, ended: 1e3 * (ended.time - started.time),
     get_current_stream=lambda: types.SimpleNamespace(synchronize=lambda: None),
 )
 cuda.__path__ = []
