@@ -1,0 +1,1 @@
+"""What scripts/gpu_evidence.py asks of a machine with a GPU."""
