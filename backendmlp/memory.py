@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from backendmlp.backend import Backend
+from backendmlp.backend import PIECE, Backend, free_host_memory
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 
 _COPIES = 7  # of the parameters: current, last good, change, initial, a checkpoint's two, a spare
 _KEPT = 5  # of an optimiser's state: current, last good, next, a checkpoint's two
 _BEST = 2  # of the best epoch's parameters, where they may be kept: now, and in a checkpoint
+# Where a device has memory of its own, of parameters and of an optimiser's state in the host's:
+# fetched, last good, a checkpoint's two and its file's two; the parameters also initial.
+_FETCHED = 6
 _ACTIVATIONS = 6  # of each layer in a step: values, deltas, rounded values, masks
 _EVALUATED = 1000  # rows of a pass in an evaluation
 Sizes = tuple[int, ...]  # (features, units of each hidden layer ..., outputs)
@@ -42,6 +45,20 @@ def estimate(config: Config, sizes: Sizes, images: int, tests: int, value: int) 
     return step + weights + labels_and_losses + held + (images + tests) * sizes[0] * value
 
 
+def host_estimate(config: Config, sizes: Sizes, images: int, tests: int) -> int:
+    """The bytes of the host's memory that a training on a device takes besides its data, roughly.
+
+    What is learned comes back after each epoch, and goes into checkpoints; the order of the rows is
+    drawn here, and what is sent goes in pieces.
+    """
+    size, slots = np.dtype(config.dtype).itemsize, len(config.recipe().optimizer.slots)
+    copies = 1 + _FETCHED * (1 + slots) + 3 * (config.patience is not None)
+    weights = copies * parameter_count(sizes) * size
+    rows = images * (3 * 8 + 2 * 3 * size)  # their order while it is drawn, losses in a checkpoint
+    outputs = tests * (sizes[-1] * size + 8)
+    return weights + rows + outputs + 2 * min(PIECE, images * sizes[0] * size)
+
+
 def check(
     backend: Backend, config: Config, sizes: Sizes, images: int, tests: int, pixels: bool = True
 ) -> None:
@@ -50,6 +67,11 @@ def check(
     free = _free(backend)
     if free is not None and needed > free:
         raise InputError(_sentence(backend, config, needed, free))
+    if backend.put is None:
+        return
+    needed, free = host_estimate(config, sizes, images, tests), _free_on_host()
+    if free is not None and needed > free:
+        raise InputError(_host_sentence(backend, config, needed, free))
 
 
 def _value(backend: Backend, config: Config, pixels: bool) -> int:
@@ -76,6 +98,8 @@ def explained(
     except Exception as error:
         if not backend.ran_out(error):
             raise
+        if _of_the_host(backend, error):
+            raise InputError(_host_sentence(backend, config, None, _free_on_host())) from error
         needed = None
         if sizes is not None:
             value = _value(backend, config, pixels)
@@ -109,9 +133,26 @@ def readable(size: int) -> str:
 def _free(backend: Backend) -> int | None:
     """The bytes that a training on ``backend`` may still take, None where nobody says."""
     free = backend.free_memory()
-    if backend.label.startswith("cuda"):
-        return free
+    return free if backend.put is not None else _least(free)
+
+
+def _free_on_host() -> int | None:
+    return _least(free_host_memory())
+
+
+def _least(free: int | None) -> int | None:
+    """The least of ``free`` and what this process is allowed."""
     return min((size for size in (free, *_allowed()) if size is not None), default=None)
+
+
+def _of_the_host(backend: Backend, error: Exception) -> bool:
+    """Whether it is the host's memory that ran out while a device was at work.
+
+    Python says so itself, or NumPy; an error of the device's comes from its own library.
+    """
+    if backend.put is None or not isinstance(error, MemoryError):
+        return False
+    return type(error).__module__.partition(".")[0] in ("builtins", "numpy")
 
 
 def _allowed() -> Iterator[int]:
@@ -146,6 +187,16 @@ def _sentence(backend: Backend, config: Config, needed: int | None, free: int | 
     return (
         f"device {backend.label} has too little memory{run}{_there(free)}; choose a smaller batch "
         f"size (now {config.batch_size:,}){units}{_other(backend)}"
+    )
+
+
+def _host_sentence(backend: Backend, config: Config, needed: int | None, free: int | None) -> str:
+    there = "" if needed is None else f": it needs about {readable(needed)} there"
+    hidden = ", ".join(f"{units:,}" for units in config.hidden)
+    units = f", or choose fewer hidden units (now {hidden})" if hidden else ""
+    return (
+        f"the host has too little memory for a training on device {backend.label}{there}"
+        f"{_there(free)}; end other programs{units}"
     )
 
 
