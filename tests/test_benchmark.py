@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -280,6 +281,46 @@ def test_from_one_start_and_order_everyone_reaches_one_end(
             contestant.run()
             contestant.run()
     _same_weights(ours, peer, _TOLERANCES.get((name, key), 2e-6))
+
+
+@pytest.fixture
+def jax_as_it_was() -> Iterator[None]:
+    """Contestants set what holds for all of their process."""
+    jax = pytest.importorskip("jax")
+    before = jax.config.jax_enable_x64
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.mark.parametrize("optax", [True, False])
+def test_jax_in_float64_and_without_optax_reaches_that_end_too(
+    sample: Any, tiny: Task, optax: bool, monkeypatch: pytest.MonkeyPatch, jax_as_it_was: None
+) -> None:
+    if not optax:
+        monkeypatch.setitem(sys.modules, "optax", None)
+    elif not ENTRIES["jax"].installed:
+        pytest.skip("optax is not installed")
+    data, entry = sized(sample, 300), ENTRIES["jax-gpu-float64"]
+    ours = ENTRIES["ours-native-float64"].make(tiny, data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peer = replace(entry, options={**entry.options, "device": "cpu"}).make(tiny, data)
+        for contestant in (ours, peer):
+            contestant.run()
+            contestant.run()
+    _same_weights(ours, peer, 1e-12)
+
+
+def test_pytorch_in_float64_reaches_that_end_too(sample: Any, tiny: Task) -> None:
+    if not ENTRIES["torch"].installed:
+        pytest.skip("torch is not installed")
+    data, entry = sized(sample, 300), ENTRIES["torch-gpu-float64"]
+    ours = ENTRIES["ours-native-float64"].make(tiny, data)
+    peer = replace(entry, options={**entry.options, "device": "cpu"}).make(tiny, data)
+    for contestant in (ours, peer):
+        contestant.run()
+        contestant.run()
+    _same_weights(ours, peer, 1e-12)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -22,6 +22,7 @@ _SETTLE = 0.02  # seconds between two turns
 _STEPS, _MOST_EPOCHS = 400, 16  # a turn has about so many steps, in whole epochs
 
 # Compiling takes half a minute anew for each, and all the others would wait.
+_COMPILING = 60.0  # seconds for that
 _COMPILED = {"torch-compile": [((100,), 64), ((100,), 1024)]}
 
 Cell = tuple[Discipline, int]
@@ -104,12 +105,13 @@ class Race:
 
     def _ready(self, key: str, cell: Cell) -> Worker:
         task = replace(self.task, contestant=key, discipline=cell[0], batch_size=cell[1])
+        limit = _COMPILING if key in _COMPILED else READY
         if key in self._workers:
-            self._workers[key].begin(task, READY)
+            self._workers[key].begin(task, limit)
             return self._workers[key]
         if not ENTRIES[key].installed:
             raise AbsentError(f"the package {ENTRIES[key].package!r} is not installed")
-        return Worker(key, task, READY)
+        return Worker(key, task, limit)
 
     def _lose(self, key: str, error: BrokenError) -> None:
         """It may start anew in the next cell."""

@@ -158,8 +158,8 @@ class TorchCompiled(Torch):
     The optimiser's step, one fused kernel, and the last batch, where it is short, stay eager.
     """
 
-    def __init__(self, task: Task, data: Data) -> None:
-        super().__init__(task, data, "cuda")
+    def __init__(self, task: Task, data: Data, device: str = "cuda") -> None:
+        super().__init__(task, data, device)
         torch, functional = self.torch, self.torch.nn.functional
 
         def loss(index: Array) -> Array:
@@ -170,7 +170,7 @@ class TorchCompiled(Torch):
         for whole in (self.x, self.y):  # else they are copied into the graph's memory each step
             torch._dynamo.mark_static_address(whole)
         try:
-            self.loss(torch.arange(task.batch_size, device="cuda")).backward()
+            self.loss(torch.arange(task.batch_size, device=device)).backward()
         except Exception as error:  # no Triton, or nothing that compiles what it writes
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ImportError(f"torch.compile does not work here: {reason:.200}") from error
