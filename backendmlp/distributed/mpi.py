@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from mpi4py import MPI
+
+from backendmlp.ranks import processors
+
+T = TypeVar("T")
+
+_PATIENCE = 2.0  # seconds in which ranks that fail for one reason all come to it
+_LOOK = 0.01  # seconds between two looks at whether they have
 
 
 class MpiRanks:
@@ -14,7 +24,13 @@ class MpiRanks:
 
     def __init__(self, communicator: Any = MPI.COMM_WORLD) -> None:
         self._comm = communicator
+        self._failing = communicator.Dup()  # so that a failure never meets a sum
         self.rank, self.size = communicator.rank, communicator.size
+
+    @property
+    def library(self) -> str:
+        name, version = MPI.get_vendor()
+        return f"{name} {'.'.join(map(str, version))}"
 
     def largest(self, x: np.ndarray) -> None:
         self._comm.Allreduce(MPI.IN_PLACE, x, MPI.MAX)
@@ -29,5 +45,37 @@ class MpiRanks:
         self._comm.Allgatherv(mine, [found, [count * width for count in counts]])
         return found
 
-    def all(self, value: Any) -> list[Any]:
-        return self._comm.allgather(value)
+    def all(self, value: T) -> list[T]:
+        found: list[T] = self._comm.allgather(value)
+        return found
+
+    def first(self, find: Callable[[], T]) -> T:
+        found: T = self._comm.bcast(find() if self.rank == 0 else None)
+        return found
+
+    def most(self, value: float) -> float:
+        return float(self._comm.allreduce(float(value), MPI.MAX))
+
+    def beside(self) -> list[set[int]]:
+        local = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
+        found: list[set[int]] = local.allgather(processors())
+        local.Free()
+        return found
+
+    def all_failed(self) -> bool:
+        """Whether every rank has come to this call, soon enough; each does when it fails."""
+        # Rank 0 has the first word.
+        until = time.monotonic() + _PATIENCE * (1 if self.rank == 0 else 1.5)
+        request = self._failing.Ibarrier()
+        while not request.Test():
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK)
+        return True
+
+    def abort(self) -> NoReturn:
+        """End all ranks, wherever they are."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._comm.Abort(2)
+        os._exit(2)  # some launchers take their time
