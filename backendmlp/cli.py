@@ -88,6 +88,13 @@ def cli() -> None:
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @_backend_options
 @click.option(
+    "--distributed",
+    cls=Option,
+    section=choices.COMPUTING,
+    is_flag=True,
+    help="Share each batch among the processes that mpiexec started; the bits stay the same.",
+)
+@click.option(
     "--checkpoint-every",
     cls=Option,
     section=_KEEPING,

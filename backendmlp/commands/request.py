@@ -27,6 +27,7 @@ class Request:
 
     backend: str
     device: str | None
+    distributed: bool
     data: Path | None
     dataset: str | None
     out: Path | None
