@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from backendmlp.backend import Backend, fetch, to_numpy
+from backendmlp.backend import Backend, to_numpy
 from backendmlp.distributed.arithmetic import SharedBitwise
+from backendmlp.distributed.gathering import parts_of_all, scores_of_all
 from backendmlp.network.evaluation import Scores
 from backendmlp.network.losses import Parts
 from backendmlp.network.optimizers import Coefficients
@@ -34,72 +34,41 @@ class SharedStep:
         return self._learned
 
     def advance(self, rows: Rows, order: Array, size: int, coefficients: Coefficients) -> Parts:
-        count, found = order.shape[0], []
-        starts = range(0, count, size)
-        for step, start in enumerate(starts):
-            index = order[start : min(start + size, count)]
-            shares = bounds(index.shape[0], self.ranks.size)
+        count = order.shape[0]
+        batches = [min(size, count - start) for start in range(0, count, size)]
+        found = []
+        for step, rows_of_batch in enumerate(batches):
+            index = order[step * size : step * size + rows_of_batch]
+            shares = bounds(rows_of_batch, self.ranks.size)
             mine = index[shares[self.ranks.rank] : shares[self.ranks.rank + 1]]
+            arithmetic = SharedBitwise(self.backend, self.ranks, rows_of_batch)
             self._learned, parts = learn(
-                self._recipe(index.shape[0]),
+                replace(self.recipe, arithmetic=arithmetic),
                 self._learned,
                 taken(rows, mine),
                 coefficients.at(step),
-                self._mass(rows, index),
+                whole_mass(self.recipe, rows, index),
             )
             found.append(parts)
-        xp, names = self.backend.xp, self.recipe.loss.parts
-        mine = {n: xp.concat([p[i] for p in found]) for i, n in enumerate(names)} if found else {}
-        counts = [min(size, count - start) for start in starts]
-        return self._in_order({n: to_numpy(x) for n, x in mine.items()}, counts)
+        if not found:
+            nothing = self._back(np.empty(0))
+            return (nothing,) * len(self.recipe.loss.parts)
+        joined = [to_numpy(self.backend.xp.concat(parts)) for parts in zip(*found, strict=True)]
+        return tuple(map(self._back, parts_of_all(self.ranks, joined, batches)))
 
     def score(self, inputs: Array, targets: Array) -> Scores:
         """Each rank scores some rows, by compiled code where there is some: the same bits."""
-        shares = bounds(inputs.shape[0], self.ranks.size)
-        own = slice(shares[self.ranks.rank], shares[self.ranks.rank + 1])
-        found: dict[str, np.ndarray] = {}
-        if own.start < own.stop:
-            p = self._learned.parameters
-            scorer = Scorer(self.backend, self.recipe, p.as_dict(), p.unit)
-            scores = scorer.score(inputs[own, :], targets[own, ...])
-            named = dict(zip(self.recipe.loss.parts, scores.parts, strict=True))
-            found = fetch({**named, "outputs": scores.outputs})
-        counts = np.diff(shares).tolist()
-        parts = [self._gathered(found.get(n), counts) for n in self.recipe.loss.parts]
-        outputs = self._gathered(found.get("outputs"), counts, self._learned.parameters.sizes[-1])
-        return Scores(tuple(map(self._back, parts)), self._back(outputs))
-
-    def _recipe(self, count: int) -> Recipe:
-        return replace(self.recipe, arithmetic=SharedBitwise(self.backend, self.ranks, count))
-
-    def _mass(self, rows: Rows, index: Array) -> Array | int:
-        """Of the whole batch: every rank has all weights, and reads only its own rows' inputs."""
-        if rows.weights is None:
-            return index.shape[0]
-        return mass(self.recipe, taken(Rows(rows.weights, rows.weights, rows.weights), index))
-
-    def _in_order(self, mine: dict[str, np.ndarray], batches: list[int]) -> Parts:
-        """Every row's parts, of each rank's, whose rows of the ``batches`` follow one another."""
-        ranks, places = self.ranks.size, [np.empty(0, np.int64)]
-        shares = [bounds(rows, ranks) for rows in batches]
-        starts = np.cumsum([0, *batches])
-        for rank in range(ranks):
-            places += [
-                start + np.arange(b[rank], b[rank + 1])
-                for start, b in zip(starts[:-1], shares, strict=True)
-            ]
-        order = np.argsort(np.concatenate(places))
-        counts = [sum(b[rank + 1] - b[rank] for b in shares) for rank in range(ranks)]
-        names = self.recipe.loss.parts
-        return tuple(self._back(self._gathered(mine.get(n), counts)[order]) for n in names)
-
-    def _gathered(
-        self, mine: np.ndarray | None, counts: Sequence[int], width: int | None = None
-    ) -> np.ndarray:
-        """The rows of all ranks, which have ``counts`` of them, (n,) or (n, width)."""
-        if mine is None:
-            mine = np.empty((0,) if width is None else (0, width), self.recipe.arithmetic.dtype)
-        return self.ranks.gather(mine, counts)
+        p = self._learned.parameters
+        scorer = Scorer(self.backend, self.recipe, p.as_dict(), p.unit)
+        found = scores_of_all(self.ranks, self.recipe, inputs, targets, scorer.score)
+        return Scores(tuple(map(self._back, found.parts)), self._back(found.outputs))
 
     def _back(self, x: np.ndarray) -> Array:
         return self.backend.asarray(x, self.recipe.arithmetic.dtype)
+
+
+def whole_mass(recipe: Recipe, rows: Rows, index: Array) -> Array | int:
+    """Of the rows ``index``, all of a batch: every rank has all weights, and its own inputs."""
+    if rows.weights is None:
+        return index.shape[0]
+    return mass(recipe, taken(Rows(rows.weights, rows.weights, rows.weights), index))
