@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -76,7 +77,9 @@ def _world() -> Any:
             "the package 'mpi4py' is not installed; install it with: pip install 'backendmlp[mpi]'"
         )
     try:
-        from backendmlp.distributed.mpi import MpiRanks
+        with warnings.catch_warnings():  # of another launcher: refused below, in a sentence
+            warnings.filterwarnings("ignore", message="suspicious MPI")
+            from backendmlp.distributed.mpi import MpiRanks
     except (ImportError, RuntimeError) as error:  # mpi4py is there, and no MPI to load
         raise InputError(
             f"MPI cannot be loaded ({str(error).strip().splitlines()[0]:.200}); load the cluster's "
