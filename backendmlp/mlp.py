@@ -24,7 +24,7 @@ from backendmlp.network.model import Parameters
 from backendmlp.steps.scoring import Scorer
 from backendmlp.training import beginning, stopping
 from backendmlp.training.balance import by_name
-from backendmlp.training.epochs import train, train_epoch
+from backendmlp.training.epochs import nothing, train, train_epoch, warn_caller
 from backendmlp.training.given import Given, Pair, pair, shown, taken
 from backendmlp.training.records import EpochRecord
 from backendmlp.training.trainer import Start, Trainer
@@ -213,7 +213,8 @@ class MLP:
             tested = None
             if test is not None:
                 tested = given.alike(at, self.config, *pair("test", test))
-            given.look(self.config)
+            if ranks.rank == 0:
+                given.look(self.config)
             orders = beginning.orders(order, self.config.epochs, start.epoch)
             begin(ranks, self.config, lambda: _facts(given, start, tested, held, order))
             rows, unit = given.rows, given.unit
@@ -222,7 +223,8 @@ class MLP:
                 self.history = []
             self._adopt(given)
             try:
-                for record in train(trainer, tested, held):
+                warn = warn_caller if ranks.rank == 0 else nothing
+                for record in train(trainer, tested, held, warn=warn):
                     self.history.append(record)
                     self.last_loss = record.train_loss
                     on_epoch(record)

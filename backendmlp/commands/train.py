@@ -27,7 +27,6 @@ from backendmlp.runs.parsing import Data
 from backendmlp.runs.run import Every, Run
 from backendmlp.runs.stored import CHECKPOINT, MODEL, check_same, stored
 from backendmlp.runs.verification import open_data
-from backendmlp.training.epochs import nothing
 from backendmlp.training.stopping import through
 
 
@@ -158,7 +157,7 @@ def _watched(request: Request, training: Run, stop: Stop) -> bool:
             progress.images,
             stop,
             progress.warm_up,
-            progress.warn if trainer.ranks.rank == 0 else nothing,
+            progress.warn,
         )
 
 

@@ -172,7 +172,7 @@ class Run:
             on_warm_up=on_warm_up,
             on_progress=progress,
             should_stop=should_stop,
-            warn=warn,
+            warn=warn if self._writes else nothing,
         )
         good, kept = self.trainer.state_before(), self.trainer.kept
         try:
