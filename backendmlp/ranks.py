@@ -41,7 +41,7 @@ class Ranks(Protocol):
         """Every rank's ``value``, by rank."""
 
     def first(self, find: Callable[[], T]) -> T:
-        """What rank 0 finds; it alone is asked."""
+        """What rank 0 finds; it alone is asked, and its :class:`InputError` is everyone's."""
 
     def most(self, value: float) -> float:
         """The largest ``value``; of truth values, whether any is true."""

@@ -21,6 +21,7 @@ from together import ThreadRanks, environment, launch, mpiexec, together
 
 import backendmlp
 from backendmlp import MLP, Config, InputError
+from backendmlp.commands.check import describe
 from backendmlp.distributed import joining
 from backendmlp.distributed.compiled import SharedCompiledStep
 from backendmlp.distributed.gathering import own_rows
@@ -156,6 +157,23 @@ def test_compiled_steps_are_made_by_compiled_code_and_meet_twice(steps, monkeypa
     assert together(2, work)[0] == 2 * 2 + len(recipe.loss.parts)
 
 
+def test_what_goes_wrong_in_a_meeting_comes_out_of_compiled_code(steps):
+    recipe, learned, rows, *rest = PROBLEMS["one layer"]
+
+    class Cut(ThreadRanks):
+        def total(self, x: np.ndarray) -> None:
+            raise ConnectionError("the cable is cut")
+
+    def work(ranks: ThreadRanks) -> None:
+        ranks.__class__ = Cut
+        SharedCompiledStep(
+            backendmlp.select("numpy"), recipe, learned, rows, ranks, (2, 2)
+        ).advance(rows, *rest)
+
+    for error in together(2, work):
+        assert isinstance(error, ConnectionError)
+
+
 @pytest.mark.parametrize("kind", ["definition", "compiled"])
 def test_a_nan_on_one_rank_alone_is_everyones(kind, request):
     """Numbers beyond the range of compiled steps, too: all leave them to the definition."""
@@ -275,7 +293,9 @@ def test_a_callback_of_one_rank_ends_the_training_of_all(small, joined):
     assert together(2, work) == [2, 2]
 
 
-def test_a_folder_is_written_by_one_rank_and_goes_on_on_any_number(sample, joined, tmp_path):
+def test_a_folder_is_written_by_one_rank_and_goes_on_on_any_number(
+    sample, joined, tmp_path, capsys
+):
     """Stopped by a rank that is not the first, within an epoch; and then on others, and on none."""
     config = Config((20,), epochs=3, batch_size=50)
     whole = train_run(tmp_path / "alone", sample, config)
@@ -307,6 +327,8 @@ def test_a_folder_is_written_by_one_rank_and_goes_on_on_any_number(sample, joine
 
     assert together(3, go_on) == [False] * 3
     assert records.read(tmp_path / "run" / "run.json").parallel["ranks"] == 3
+    describe(tmp_path / "run" / "run.json")
+    assert "\ntogether       3 ranks, threads\n" in capsys.readouterr().out
     ended = resume_run(tmp_path / "run")
     assert ended.finished
     assert ended.weights_sha256 == whole.weights_sha256
@@ -439,11 +461,21 @@ def test_a_rank_that_was_asked_for_something_else_is_named(mpi, tmp_path, option
 
 
 @pytest.mark.slow
-def test_a_mistake_of_all_is_told_once(mpi, tmp_path):
-    process = launch(*[command("--numerics", "native", "--out", str(tmp_path / "run"))] * 3)
+@pytest.mark.parametrize(
+    ("numerics", "sentence"),
+    [
+        ("native", "Error: numerics is 'native', whose bits would depend on"),
+        ("bitwise", "Error: folder '{}' holds a run already"),
+    ],
+)
+def test_a_mistake_of_all_is_told_once(mpi, tmp_path, numerics, sentence):
+    """Of all, or of the first, which alone has the folder."""
+    (tmp_path / "run.json").write_text("{}" if numerics == "bitwise" else "")
+    out = tmp_path if numerics == "bitwise" else tmp_path / "run"
+    process = launch(*[command("--numerics", numerics, "--out", str(out))] * 3)
     assert process.returncode == 2
     assert process.stdout == ""
-    assert process.stderr.startswith("Error: numerics is 'native', whose bits would depend on")
+    assert process.stderr.startswith(sentence.format(out))
     assert process.stderr.count("\n") == 1
 
 

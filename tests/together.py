@@ -58,7 +58,16 @@ class ThreadRanks:
         return np.concatenate(found)
 
     def first(self, find: Callable[[], Any]) -> Any:
-        return self.all(find() if self.rank == 0 else None)[0]
+        found = error = None
+        if self.rank == 0:
+            try:
+                found = find()
+            except backendmlp.InputError as mistake:
+                error = mistake
+        found, error = self.all((found, error))[0]
+        if error is not None:
+            raise error
+        return found
 
     def most(self, value: float) -> float:
         return max(self.all(float(value)))

@@ -79,13 +79,13 @@ def _world() -> Any:
     try:
         with warnings.catch_warnings():  # of another launcher: refused below, in a sentence
             warnings.filterwarnings("ignore", message="suspicious MPI")
-            from backendmlp.distributed.mpi import MpiRanks
+            from backendmlp.distributed.mpi import world
     except (ImportError, RuntimeError) as error:  # mpi4py is there, and no MPI to load
         raise InputError(
             f"MPI cannot be loaded ({str(error).strip().splitlines()[0]:.200}); load the cluster's "
             "module, or install MPICH with: pip install 'backendmlp[mpi]'"
         ) from error
-    ranks = MpiRanks()
+    ranks = world()
     started = max((_count(os.environ.get(name, "")) for name in _LAUNCHED), default=1)
     if started > ranks.size:
         raise InputError(

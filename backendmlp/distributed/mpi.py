@@ -6,11 +6,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from mpi4py import MPI
 
+from backendmlp.errors import InputError
 from backendmlp.ranks import processors
 
 T = TypeVar("T")
@@ -22,7 +24,7 @@ _LOOK = 0.01  # seconds between two looks at whether they have
 class MpiRanks:
     """Those of a communicator; MPI is called by one thread alone."""
 
-    def __init__(self, communicator: Any = MPI.COMM_WORLD) -> None:
+    def __init__(self, communicator: Any) -> None:
         self._comm = communicator
         self._failing = communicator.Dup()  # so that a failure never meets a sum
         self.rank, self.size = communicator.rank, communicator.size
@@ -50,8 +52,17 @@ class MpiRanks:
         return found
 
     def first(self, find: Callable[[], T]) -> T:
-        found: T = self._comm.bcast(find() if self.rank == 0 else None)
-        return found
+        found: T | None = None
+        error: InputError | None = None
+        if self.rank == 0:
+            try:
+                found = find()
+            except InputError as mistake:  # everybody's, told once
+                error = mistake
+        both: tuple[T, InputError | None] = self._comm.bcast((found, error))
+        if both[1] is not None:
+            raise both[1]
+        return both[0]
 
     def most(self, value: float) -> float:
         return float(self._comm.allreduce(float(value), MPI.MAX))
@@ -79,3 +90,9 @@ class MpiRanks:
         sys.stderr.flush()
         self._comm.Abort(2)
         os._exit(2)  # some launchers take their time
+
+
+@lru_cache(maxsize=1)
+def world() -> MpiRanks:
+    """All that the launcher started."""
+    return MpiRanks(MPI.COMM_WORLD)
