@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from backendmlp.runs.folder import resume_run, train_run
     from backendmlp.runs.run import Run
     from backendmlp.runs.verification import Verdict, verify
+    from backendmlp.sweeps.sweep import sweep
     from backendmlp.training.epochs import EpochRecord
 
 
@@ -51,6 +52,7 @@ _HOMES = {
     "load_sample": "data",
     "resume_run": "runs.folder",
     "select": "backend",
+    "sweep": "sweeps.sweep",
     "train_run": "runs.folder",
     "verify": "runs.verification",
 }
@@ -76,6 +78,7 @@ __all__ = [
     "load_sample",
     "resume_run",
     "select",
+    "sweep",
     "train_run",
     "verify",
 ]

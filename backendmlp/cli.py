@@ -88,6 +88,13 @@ def cli() -> None:
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @_backend_options
 @click.option(
+    "--distributed",
+    cls=Option,
+    section=choices.COMPUTING,
+    is_flag=True,
+    help="Share each batch among the processes that mpiexec started; the bits stay the same.",
+)
+@click.option(
     "--checkpoint-every",
     cls=Option,
     section=_KEEPING,
@@ -128,6 +135,44 @@ def train(context: click.Context, **options: Any) -> None:
     }
     request = command.Request(**options, choices=spelled, given=frozenset(given))
     sys.exit(command.run(request))
+
+
+@cli.command(short_help="Train a network for each combination of choices.", cls=Sectioned)
+@_data_options
+@choices.varied_options
+@click.option(
+    "--seeds", type=int, metavar="N", help="So many runs of each kind, with seeds from --seed on."
+)
+@click.option(
+    "--out", type=_PATH, metavar="DIR", required=True, help="Where the runs are, or go on."
+)
+@click.option("--jobs", type=int, metavar="N", help="Runs at a time.  [default: the processors]")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@_backend_options
+@click.option(
+    "--keep-epochs/--no-keep-epochs",
+    cls=Option,
+    section=_KEEPING,
+    default=False,
+    show_default=True,
+    help="Keep the network after each epoch in each run's epochs/.",
+)
+def sweep(**options: Any) -> None:
+    """Train a network for each combination of choices: give an option again for each value.
+
+    --lr 0.1 --lr 0.05 --hidden 100 --hidden 256,128 --seeds 5 are 20 runs, several at a time. Each
+    has a folder in DIR, named by its choices, and DIR/sweep.csv has the mean and the standard
+    deviation over the seeds of each combination; DIR/sweep.png shows them. The same command goes on
+    where it was interrupted.
+    """
+    from backendmlp.commands import sweep as command
+
+    given = {name: list(found) for name in choices.NAMES if (found := options.pop(name))}
+    # As the help has them, and not as a set does: the last one's values change first.
+    ordered = {
+        choice.name: given[choice.name] for choice in choices.CHOICES if choice.name in given
+    }
+    command.sweep(options.pop("out"), ordered, **options)
 
 
 @cli.command(short_help="Loss and accuracy, or R squared, of a trained model.")

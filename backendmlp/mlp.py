@@ -16,6 +16,7 @@ from backendmlp.arithmetic import Arithmetic
 from backendmlp.backend import Backend, namespace, to_numpy
 from backendmlp.config import Config, definition, require_known, weights_of_some
 from backendmlp.digests import digest
+from backendmlp.distributed.joining import begin, joined
 from backendmlp.errors import InputError
 from backendmlp.network import evaluation, model
 from backendmlp.network.evaluation import Evaluation
@@ -23,8 +24,8 @@ from backendmlp.network.model import Parameters
 from backendmlp.steps.scoring import Scorer
 from backendmlp.training import beginning, stopping
 from backendmlp.training.balance import by_name
-from backendmlp.training.epochs import train, train_epoch
-from backendmlp.training.given import Given, pair, shown, taken
+from backendmlp.training.epochs import nothing, train, train_epoch, warn_caller
+from backendmlp.training.given import Given, Pair, pair, shown, taken
 from backendmlp.training.records import EpochRecord
 from backendmlp.training.trainer import Start, Trainer
 
@@ -180,6 +181,7 @@ class MLP:
         order: Sequence[Array] | None = None,
         on_epoch: Callable[[EpochRecord], None] = lambda record: None,
         callbacks: Sequence[Callable[[MLP, EpochRecord], Any]] = (),
+        distributed: bool = False,
     ) -> MLP:
         """Train on ``images`` (N, ...) and ``labels`` (N,), from the start.
 
@@ -195,31 +197,38 @@ class MLP:
 
         ``callbacks`` are called with the model, as it stands, and the record after each epoch; one
         that returns True ends the training.
+
+        With ``distributed`` the processes that ``mpiexec`` started, each of which calls this with
+        the same data, share each batch; all end with the bits of a single one.
         """
         on = self.warm_start and bool(self.parameters) and parameters is None
         beginning.require_functions("callbacks", callbacks)
         beginning.require_functions("on_epoch", [on_epoch])
         if on:
             beginning.require_endless(self.config)
-        with self._scope(images) as at:
+        with joined(distributed) as ranks, self._scope(images) as at:
             given = self._given(at, images, labels, sample_weight, class_names, on)
             held, subset = given.held_back(at, self.config, validation)
             start = self._begin(given, parameters, on)
             tested = None
             if test is not None:
                 tested = given.alike(at, self.config, *pair("test", test))
-            given.look(self.config)
+            if ranks.rank == 0:
+                given.look(self.config)
             orders = beginning.orders(order, self.config.epochs, start.epoch)
-            trainer = Trainer(at, self.config, start, given.rows, orders, given.unit, subset)
+            begin(ranks, self.config, lambda: _facts(given, start, tested, held, order))
+            rows, unit = given.rows, given.unit
+            trainer = Trainer(at, self.config, start, rows, orders, unit, subset, ranks)
             if not start.settled:
                 self.history = []
             self._adopt(given)
             try:
-                for record in train(trainer, tested, held):
+                warn = warn_caller if ranks.rank == 0 else nothing
+                for record in train(trainer, tested, held, warn=warn):
                     self.history.append(record)
                     self.last_loss = record.train_loss
                     on_epoch(record)
-                    if callbacks and self._told(trainer, record, callbacks):
+                    if callbacks and ranks.most(self._told(trainer, record, callbacks)):
                         break
                 trainer.take_best()
             finally:
@@ -535,6 +544,27 @@ class MLP:
         if not any(array is not None and _may_change(array) for array in arrays):
             self._scorer = made_of, arrays, scorer
         return scorer
+
+
+def _facts(
+    given: Given, start: Start, test: Pair | None, validation: Pair | None, order: Any
+) -> dict[str, str]:
+    """Digests of what a training is given, by what is digested."""
+    rows = given.rows
+    shown = {"test": test, "validation": validation}
+    arrays: dict[str, dict[str, Array]] = {
+        "training data": {"inputs": rows.inputs, "targets": rows.targets, "weights": rows.weights},
+        "initial parameters": dict(start.learned),
+        "order": {str(epoch): x for epoch, x in enumerate(order or ())},
+    }
+    for name, both in shown.items():
+        arrays[f"{name} data"] = {} if both is None else dict(zip("xy", both, strict=True))
+    return {
+        f"the digest of the {what}": digest(
+            {name: to_numpy(x) for name, x in found.items() if x is not None}
+        )
+        for what, found in arrays.items()
+    }
 
 
 def _may_change(x: np.ndarray) -> bool:

@@ -28,6 +28,7 @@ from backendmlp.findings import (
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.record import Record
 from backendmlp.runs.stored import receipt_of
+from backendmlp.sweeps.table import Row, deciding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,6 +127,27 @@ def draw(
         for figure in result.values():
             figure.draw_without_rendering()  # what is made late is made now, in this style
     return result, missing
+
+
+def sweep_figure(rows: Sequence[Row]) -> Figure:
+    """What the kinds of runs of a sweep came to, as a matplotlib figure, the best on top.
+
+    Of the score of validation data, else of test data.  Raises :class:`InputError` where matplotlib
+    is missing, or every run diverged.
+    """
+    require_matplotlib()
+    if (name := deciding(rows)) is None:
+        raise InputError("every run of the sweep diverged; lower the learning rate")
+    with _style():
+        from backendmlp import drawing
+
+        shown = [row for row in rows if row.runs]
+        score = drawing.R2 if name.endswith("_r2") else drawing.ACCURACY
+        values = [row.found[name] for row in shown]
+        names = [row.name or "all runs" for row in shown]
+        figure = drawing.kinds(names, values, score, name.partition("_")[0])
+        figure.draw_without_rendering()
+    return figure
 
 
 def _draw_network(

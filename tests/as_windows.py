@@ -132,7 +132,8 @@ def import_all() -> None:
     import backendmlp.runs.lock
 
     for module in pkgutil.walk_packages(backendmlp.__path__, "backendmlp."):
-        if not module.name.endswith(("__main__", "libstep")):  # which is no module
+        # The second is no module, and MPI on Windows is another library's business.
+        if not module.name.endswith(("__main__", "libstep", "distributed.mpi")):
             with suppress(backendmlp.InputError):  # an extra that is not installed
                 importlib.import_module(module.name)
     # The rest of the standard library would take the whole system for Windows.

@@ -35,7 +35,7 @@ PLACES = {
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # SciPy reads it when it is imported; scikit-learn's checks of other libraries' arrays need it.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
-PACKAGES = ("sklearn", "onnx", "onnxruntime", "pandas", "polars")
+PACKAGES = ("sklearn", "onnx", "onnxruntime", "pandas", "polars", "mpi4py", "joblib")
 REQUIRED = set(os.environ.get("BACKENDMLP_REQUIRE", "").replace(" ", "").split(",")) - {""}
 
 

@@ -18,7 +18,7 @@ import backendmlp
 PACKAGE = Path(backendmlp.__file__).parent
 LIBRARIES = ("cupy", "torch", "jax", "array_api_strict")
 HEAVY = ("cupy", "torch", "jax", "array_api_strict", "matplotlib", "pooch", "PIL", "tqdm", "click")
-HEAVY += ("sklearn", "onnx")
+HEAVY += ("sklearn", "onnx", "mpi4py", "joblib")
 
 
 def python(code: str, *path: Path) -> str:
@@ -151,15 +151,23 @@ def test_libraries_are_named_in_the_backend_alone():
         assert found == [], source.relative_to(PACKAGE)
 
 
-def test_one_module_imports_scikit_learn():
+@pytest.mark.parametrize(
+    ("package", "home"),
+    [
+        ("sklearn", "estimators/scikit.py"),
+        ("mpi4py", "distributed/mpi.py"),
+        ("joblib", "sweeps/sweep.py"),
+    ],
+)
+def test_one_module_imports_it(package, home):
     found = []
     for source in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
-            if any(name.partition(".")[0] == "sklearn" for name in names):
+            if any(name.partition(".")[0] == package for name in names):
                 found.append(source.relative_to(PACKAGE).as_posix())
-    assert set(found) == {"estimators/scikit.py"}
+    assert set(found) == {home}
 
 
 def test_without_scikit_learn_the_extra_is_what_is_missing():

@@ -7,6 +7,7 @@ once above it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from backendmlp.errors import InputError
@@ -36,8 +37,12 @@ class Arithmetic(Protocol):
     def matmul(self, a: Array, b: Array) -> Array:
         """``a @ b`` for ``a`` (m, k) and ``b`` (k, n)."""
 
-    def transposed_matmul_and_sum(self, x: Array, d: Array) -> tuple[Array, Array]:
-        """``x.T @ d`` and ``d.sum(0)`` for ``x`` (k, m) and ``d`` (k, n): an affine's gradients."""
+    def gradients(self, pairs: Sequence[tuple[Any, Array]]) -> list[tuple[Array, Array]]:
+        """``x.T @ d`` and ``d.sum(0)`` of each pair ``x`` (n, m) and ``d`` (n, k).
+
+        What affine layers change by, with inputs ``x`` and deltas ``d``; all at once, because the
+        rows of a batch meet here, and here alone.
+        """
 
     def sum(self, x: Array, axis: int, top: float | None = None) -> Array:
         """The sum of ``x`` over ``axis``.

@@ -12,6 +12,7 @@ kernel holds a product beside the sum that uses it, so no compiler can contract 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -81,13 +82,16 @@ class Bitwise:
 
     def matmul(self, a: Array | Whole, b: Array) -> Array:
         left, right = _operand(a), _operand(b)
-        left_bits, right_bits = _bits_of_factors(a.shape[1], left, right)
+        left_bits, right_bits = bits_of_factors(a.shape[1], left, right)
         return _product(_rounded(left, 1, left_bits), _rounded(right, 0, right_bits))
+
+    def gradients(self, pairs: Sequence[tuple[Array | Whole, Array]]) -> list[tuple[Array, Array]]:
+        return [self.transposed_matmul_and_sum(x, d) for x, d in pairs]
 
     def transposed_matmul_and_sum(self, x: Array | Whole, d: Array) -> tuple[Array, Array]:
         """``d`` is rounded once, column by column, for the product and the sum alike."""
         left, right = _operand(x), _operand(d)
-        left_bits, right_bits = _bits_of_factors(x.shape[0], left, right)
+        left_bits, right_bits = bits_of_factors(x.shape[0], left, right)
         addends = _rounded(right, 0, right_bits)
         product = _product(_rounded(left, 0, left_bits).T, addends)
         return product, tables(addends).xp.sum(addends, axis=0)
@@ -122,11 +126,11 @@ class Bitwise:
 
     def settle(self, parameter: Array) -> Array:
         """``parameter`` rounded to a multiple of 2**-29 (beyond 2**22: of what float64 holds)."""
-        return _on_grid(_float64(tables(parameter).xp, parameter), const.ROUND * const.GRID)
+        return on_grid(_float64(tables(parameter).xp, parameter), const.ROUND * const.GRID)
 
     def keep(self, state: Array) -> Array:
         """``state`` rounded to a multiple of 2**-452 (beyond 2**-400: of what float64 holds)."""
-        return _on_grid(state, const.ROUND * const.KEPT)
+        return on_grid(state, const.ROUND * const.KEPT)
 
 
 def power_of_two(top: Array) -> Array:
@@ -149,7 +153,7 @@ def _operand(x: Array | Whole) -> Array | Whole:
     return xp.astype(x, xp.float64)
 
 
-def _bits_of_factors(terms: int, left: Array | Whole, right: Array | Whole) -> tuple[int, int]:
+def bits_of_factors(terms: int, left: Array | Whole, right: Array | Whole) -> tuple[int, int]:
     """Bits of two factors with inner length ``terms``, of which some may be whole numbers."""
     whole = [x.bits for x in (left, right) if isinstance(x, Whole)]
     return product_bits(
@@ -178,13 +182,13 @@ def _rounded(x: Array | Whole, axis: int, bits: int, top: float | None = None) -
     if isinstance(x, Whole):
         return x.values
     if top is not None:
-        return _on_grid(x, top * 2.0**-bits * const.ROUND)
+        return on_grid(x, top * 2.0**-bits * const.ROUND)
     t = tables(x)
     largest = t.xp.max(t.xp.abs(x), axis=axis, keepdims=True)
-    return _on_grid(x, t.rounding(bits)[t.xp.searchsorted(t.bounds, largest, side="left")])
+    return on_grid(x, t.rounding(bits)[t.xp.searchsorted(t.bounds, largest, side="left")])
 
 
-def _on_grid(x: Array, grid: Array | float) -> Array:
+def on_grid(x: Array, grid: Array | float) -> Array:
     """``x`` rounded, half to even, to multiples of a power of two; ``grid`` is 1.5 * 2**52 of it.
 
     The sum is too large to hold what is finer than the grid.

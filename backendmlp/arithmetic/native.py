@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,8 @@ class Native:
         xp = namespace(a, b)
         return xp.matmul(self._float(xp, a), self._float(xp, b))
 
-    def transposed_matmul_and_sum(self, x: Array, d: Array) -> tuple[Array, Array]:
-        return self.matmul(x.T, d), self.sum(d, 0)
+    def gradients(self, pairs: Sequence[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
+        return [(self.matmul(x.T, d), self.sum(d, 0)) for x, d in pairs]
 
     def sum(self, x: Array, axis: int, top: float | None = None) -> Array:
         return namespace(x).sum(x, axis=axis)

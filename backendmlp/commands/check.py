@@ -86,6 +86,8 @@ def _describe_receipt(path: Path) -> None:
     last = record.ending
     print(f"receipt        {path}")
     print(f"made on        {plain(record.backend)}, {plain(record.device)}")
+    if record.parallel is not None:
+        print(f"together       {record.parallel['ranks']} ranks, {plain(record.parallel['mpi'])}")
     print(f"epochs         {len(record.epochs)} of {record.config.epochs}")
     if last is not None:
         print(f"weights sha256 {last.weights_sha256}")

@@ -31,8 +31,8 @@ class Choice:
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
 
-    def option(self) -> Callable[..., Any]:
-        """The option; its value is None where the user does not give it."""
+    def option(self, several: bool = False) -> Callable[..., Any]:
+        """The option; its value is None where the user does not give it, or () of ``several``."""
         default = getattr(_DEFAULTS, self.name) if self.default is None else self.default
         text = self.help + (f"  [default: {default}]" if default not in (None, "", 0.0) else "")
         return click.option(
@@ -43,6 +43,7 @@ class Choice:
             metavar=self.metavar,
             help=text,
             section=self.section,
+            multiple=several,
         )
 
 
@@ -167,11 +168,16 @@ CHOICES = (
 NAMES = frozenset(choice.name for choice in CHOICES)
 
 
-def choice_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``command`` with an option for each choice."""
+def choice_options(command: Callable[..., Any], several: bool = False) -> Callable[..., Any]:
+    """``command`` with an option for each choice; of ``several`` values, it may be given again."""
     for choice in reversed(CHOICES):
-        command = choice.option()(command)
+        command = choice.option(several)(command)
     return command
+
+
+def varied_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """:func:`choice_options` that may be given several times."""
+    return choice_options(command, several=True)
 
 
 def flags(names: Iterable[str]) -> str:

@@ -27,6 +27,7 @@ class Request:
 
     backend: str
     device: str | None
+    distributed: bool
     data: Path | None
     dataset: str | None
     out: Path | None
@@ -53,11 +54,11 @@ def new_config(request: Request) -> tuple[Config, Dataset | None]:
         return Config(**request.choices), None
     Config(**{**request.choices, "class_weight": "balanced"})  # what else is wrong is told at once
     dataset = request.origin().open()
-    named = _weight_of_each(weights, dataset.class_names)
+    named = weight_of_each(weights, dataset.class_names)
     return Config(**{**request.choices, "class_weight": named}), dataset
 
 
-def _weight_of_each(weights: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:
+def weight_of_each(weights: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:
     """The weights of classes with ``names``; one whose weight is not given counts 1."""
     for name in weights:
         if name not in names:
@@ -73,7 +74,7 @@ def resumed_config(request: Request, found: Checkpoint) -> Config:
     """The checkpoint's configuration with the options that the user spelled out in it."""
     spelled, theirs = dict(request.choices), found.config
     if isinstance(weights := spelled.get("class_weight"), dict):
-        spelled["class_weight"] = _weight_of_each(weights, open_data(found.data).class_names)
+        spelled["class_weight"] = weight_of_each(weights, open_data(found.data).class_names)
     try:
         return replace(theirs, **spelled)
     except InputError:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import time
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from backendmlp import backend as backends
@@ -16,10 +18,11 @@ from backendmlp.commands.stopping import Stop, stopping
 from backendmlp.commands.telling import described, ending
 from backendmlp.config import Config
 from backendmlp.data import Dataset
+from backendmlp.distributed.joining import joined
 from backendmlp.errors import InputError
+from backendmlp.ranks import ALONE, Ranks
 from backendmlp.runs import folder as runs
 from backendmlp.runs.checkpoint import Checkpoint
-from backendmlp.runs.lock import locked
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.run import Every, Run
 from backendmlp.runs.stored import CHECKPOINT, MODEL, check_same, stored
@@ -28,7 +31,24 @@ from backendmlp.training.stopping import through
 
 
 def run(request: Request) -> int:
-    """Train as requested; returns the exit code."""
+    """Train as requested; returns the exit code.
+
+    Of several processes that train together the first alone speaks.
+    """
+    ranks: Ranks = ALONE
+    try:
+        with joined(request.distributed) as ranks, warnings.catch_warnings():
+            if ranks.rank > 0:
+                warnings.simplefilter("ignore")
+                request = replace(request, quiet=True)
+            return _begin_or_resume(request, ranks)
+    except InputError:  # every rank has come to it, or is ended
+        if ranks.rank == 0:
+            raise
+        return 2
+
+
+def _begin_or_resume(request: Request, ranks: Ranks) -> int:
     if request.resume is not None and request.out is not None:
         raise InputError("--out and --resume are both given; a resumed run stays in its folder")
     if request.plot:
@@ -37,47 +57,50 @@ def run(request: Request) -> int:
         require_matplotlib()
     backend = backends.select(request.backend, request.device)
     if request.resume is None:
-        return _begin(request, backend)
-    with _folder(request) as folder, locked(folder), backend.scope():
-        found = stored(folder)
+        return _begin(request, backend, ranks)
+    with runs.held(ranks, lambda: _folder(request)) as folder, backend.scope():
+        found = ranks.first(lambda: stored(folder))
         if found is not None:
-            return _resume(request, backend, folder, found)
+            return _resume(request, backend, folder, found, ranks)
         config, opened = new_config(request)
         _say_new(request, config, folder)
-        return _train(request, config, backend, folder, None, opened)
+        return _train(request, config, backend, folder, None, ranks, opened)
 
 
-def _begin(request: Request, backend: Backend) -> int:
+def _begin(request: Request, backend: Backend, ranks: Ranks) -> int:
     """Train from the start."""
     config, opened = new_config(request)
-    with _folder(request, config.numerics) as folder, locked(folder), backend.scope():
-        runs.refuse_run(folder)
-        return _train(request, config, backend, folder, None, opened)
+    numerics = config.numerics
+    with runs.held(ranks, lambda: _folder(request, numerics)) as folder, backend.scope():
+        ranks.first(lambda: runs.refuse_run(folder))
+        return _train(request, config, backend, folder, None, ranks, opened)
 
 
 def _folder(request: Request, numerics: str = "") -> AbstractContextManager[Path]:
     """The run's folder: the one to go on in, the one asked for, or a new one below runs/."""
     if request.resume is not None:
-        runs.require_folder(request.resume)
-        return nullcontext(request.resume)  # where all is done nothing has to be written
+        return runs.there(request.resume)
     if request.out is not None:
         return runs.made(request.out)
     return runs.made(Path("runs", _readable_name(request, numerics)), fresh=True)
 
 
-def _resume(request: Request, backend: Backend, folder: Path, found: Checkpoint) -> int:
+def _resume(
+    request: Request, backend: Backend, folder: Path, found: Checkpoint, ranks: Ranks
+) -> int:
     config = resumed_config(request, found)
-    lost = not (folder / CHECKPOINT).exists()
+    lost, missing = ranks.first(
+        lambda: tuple(not (folder / name).exists() for name in (CHECKPOINT, MODEL))
+    )
     if not lost or not through(config, found.epochs):
         if lost and not through(found.config, found.epochs):
             _say(request, f"there is no {CHECKPOINT}; going on after epoch {found.state.epoch}")
-        return _train(request, config, backend, folder, found)
+        return _train(request, config, backend, folder, found, ranks)
     _refuse_idle(request, folder)
-    missing = not (folder / MODEL).exists()
     if missing:
         _say(request, f"there is no {MODEL}; it is written again")
     if request.plot or missing:
-        return _train(request, config, backend, folder, found)
+        return _train(request, config, backend, folder, found, ranks)
     data = found.data
     if request.names_data:
         data = runs.data_of(request.origin().open())
@@ -102,15 +125,16 @@ def _train(
     backend: Backend,
     folder: Path,
     found: Checkpoint | None,
+    ranks: Ranks,
     opened: Dataset | None = None,
 ) -> int:
     dataset, data = _data(request, found, opened)
     dataset.outputs(config.regression)  # refuses targets that are not of the loss's kind
     every = Every(*request.checkpoint_every)
     settings = (backend, config, dataset, data, every, request.keep_epochs, found)
-    with stopping() as stop, runs.prepared(folder, *settings) as training:
+    with stopping() as stop, runs.prepared(folder, *settings, ranks=ranks) as training:
         finished = training.finished or _watched(request, training, stop)
-    if request.plot and training.epochs:
+    if request.plot and training.epochs and ranks.rank == 0:
         from backendmlp.commands.plot import plot_run
 
         plot_run(training)
@@ -129,7 +153,11 @@ def _watched(request: Request, training: Run, stop: Stop) -> bool:
         quiet=request.quiet,
     ) as progress:
         return training.train(
-            progress.epoch, progress.images, stop, progress.warm_up, progress.warn
+            progress.epoch,
+            progress.images,
+            stop,
+            progress.warm_up,
+            progress.warn,
         )
 
 

@@ -7,6 +7,7 @@ a figure says nothing that a caption below it would say better.
 
 from backendmlp.drawing.answers import confusion, mistakes, predictions, short
 from backendmlp.drawing.course import ACCURACY, R2, curves
+from backendmlp.drawing.kinds import kinds
 from backendmlp.drawing.units import HIDDEN, OUTPUT, hidden_units
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "confusion",
     "curves",
     "hidden_units",
+    "kinds",
     "mistakes",
     "predictions",
     "short",

@@ -101,14 +101,18 @@ def back(
 
     All of it is linear in the deltas: whoever scales them scales what comes back.
     """
-    weights, biases = [], []
+    pairs = []
     for value, W in zip(f.values[:0:-1], p.weights[:0:-1], strict=True):
-        change, sums = arithmetic.transposed_matmul_and_sum(value, deltas)
-        weights.append(change)
-        biases.append(sums)
+        pairs.append((value, deltas))
         deltas = activation.back(value, arithmetic.matmul(deltas, W.T))
-    change, sums = _by_inputs(arithmetic, p, x, f.values[0], deltas)
-    return Parameters((change, *weights[::-1]), (sums, *biases[::-1]), p.unit)
+    pixels = is_pixels(x)
+    pairs.append((f.values[0], deltas * (1.0 / PIXEL_LEVELS) if pixels else deltas))
+    weights, biases = zip(*reversed(arithmetic.gradients(pairs)), strict=True)
+    if pixels:
+        biases = (biases[0] * PIXEL_LEVELS, *biases[1:])
+    elif p.unit is not None:
+        weights = (weights[0] * p.unit[:, None], *weights[1:])
+    return Parameters(weights, biases, p.unit)
 
 
 def _worth(arithmetic: Arithmetic, p: Parameters, x: Array, inputs: Any) -> Array:
@@ -117,17 +121,6 @@ def _worth(arithmetic: Arithmetic, p: Parameters, x: Array, inputs: Any) -> Arra
         return arithmetic.matmul(inputs, p.weights[0] * p.unit[:, None])
     product = arithmetic.matmul(inputs, p.weights[0])
     return product * (1.0 / PIXEL_LEVELS) if is_pixels(x) else product
-
-
-def _by_inputs(
-    arithmetic: Arithmetic, p: Parameters, x: Array, inputs: Any, deltas: Array
-) -> tuple[Array, Array]:
-    """The gradients by W1 and b1, of the deltas (n, H1) there."""
-    if is_pixels(x):
-        W1, b1 = arithmetic.transposed_matmul_and_sum(inputs, deltas * (1.0 / PIXEL_LEVELS))
-        return W1, b1 * PIXEL_LEVELS
-    W1, b1 = arithmetic.transposed_matmul_and_sum(inputs, deltas)
-    return (W1 if p.unit is None else W1 * p.unit[:, None]), b1
 
 
 def levels(x: Array) -> float:

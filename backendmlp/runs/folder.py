@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -21,17 +21,20 @@ from backendmlp.config import Config
 from backendmlp.data import Dataset, load_sample
 from backendmlp.data.catalogue import is_named
 from backendmlp.data.origin import Origin
+from backendmlp.distributed.joining import begin, joined
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, writable_folder
+from backendmlp.ranks import ALONE, Ranks
 from backendmlp.runs.checkpoint import Checkpoint
 from backendmlp.runs.lock import locked
 from backendmlp.runs.parsing import Data
-from backendmlp.runs.prepare import sizes_of
+from backendmlp.runs.prepare import definition_of, sizes_of
 from backendmlp.runs.run import Every, Run
 from backendmlp.runs.stored import CHECKPOINT, EPOCHS, FINAL, MODEL, RECORD, stored
 from backendmlp.runs.verification import checked, open_data
 from backendmlp.training.epochs import never, nothing
 from backendmlp.training.records import EpochRecord
+from backendmlp.version import __version__
 
 
 def train_run(
@@ -41,6 +44,7 @@ def train_run(
     *,
     backend: str = "numpy",
     device: str | None = None,
+    distributed: bool = False,
     checkpoint_epochs: int | None = 1,
     checkpoint_seconds: float | None = None,
     keep_epochs: bool = True,
@@ -62,6 +66,10 @@ def train_run(
     ``validation_split`` in ``config``, or validation data in ``dataset``, make a run that can end
     early and with its best epoch's weights; weights of rows come with ``dataset`` too.
 
+    With ``distributed`` the processes that ``mpiexec`` started share each batch, to the bits of a
+    single one; the first alone has the folder, and ``on_epoch`` and ``on_progress`` are called on
+    all.
+
     The :class:`Run` that comes back has ``epochs``, ``finished`` and ``weights_sha256``.  Raises
     :class:`InputError` where the folder holds a run already or something asked for cannot be had.
     """
@@ -71,10 +79,14 @@ def train_run(
     config = Config() if config is None else config
     if not isinstance(config, Config):
         raise InputError(f"config is {type(config).__name__}; give a backendmlp.Config")
-    with made(_place(folder)) as place, locked(place), at.scope():
-        refuse_run(place)
+    with (
+        joined(distributed) as ranks,
+        held(ranks, lambda: made(_place(folder))) as place,
+        at.scope(),
+    ):
+        ranks.first(lambda: refuse_run(place))
         settings = (at, config, dataset, data_of(dataset), every, keep_epochs)
-        with prepared(place, *settings) as run:
+        with prepared(place, *settings, ranks=ranks) as run:
             run.train(on_epoch, on_progress, should_stop)
     return run
 
@@ -86,6 +98,7 @@ def resume_run(
     epochs: int | None = None,
     backend: str = "numpy",
     device: str | None = None,
+    distributed: bool = False,
     checkpoint_epochs: int | None = 1,
     checkpoint_seconds: float | None = None,
     keep_epochs: bool = True,
@@ -102,16 +115,19 @@ def resume_run(
     """
     at = backends.select(backend, device)
     every = _every(checkpoint_epochs, checkpoint_seconds)
-    place = _place(folder)
-    require_folder(place)
-    with locked(place), at.scope():
-        found = stored(place)
+    with (
+        joined(distributed) as ranks,
+        held(ranks, lambda: there(_place(folder))) as place,
+        at.scope(),
+    ):
+        found = ranks.first(lambda: stored(place))
         if found is None:
             raise InputError(f"folder {str(place)!r} is empty: it holds no run; call train_run")
         config = found.config if epochs is None else replace(found.config, epochs=epochs)
         dataset = open_data(found.data) if dataset is None else checked(dataset)
         data = Data(found.data.origin, dataset.sha256)
-        with prepared(place, at, config, dataset, data, every, keep_epochs, found) as run:
+        settings = (at, config, dataset, data, every, keep_epochs, found)
+        with prepared(place, *settings, ranks=ranks) as run:
             if not run.finished:
                 run.train(on_epoch, on_progress, should_stop)
     return run
@@ -181,9 +197,25 @@ def _holds(path: Path) -> bool:
     return os.path.lexists(path)
 
 
-def require_folder(folder: Path) -> None:
+@contextmanager
+def there(folder: Path) -> Iterator[Path]:
+    """``folder``, which must be there to go on in; where all is done nothing has to be written."""
     if not folder.is_dir():
         raise InputError(f"there is no folder {str(folder)!r} to go on with; check --resume")
+    yield folder
+
+
+@contextmanager
+def held(ranks: Ranks, opening: Callable[[], AbstractContextManager[Path]]) -> Iterator[Path]:
+    """The folder that ``opening`` gives, locked by rank 0; the others know its name."""
+    with ExitStack() as stack:
+
+        def locking() -> Path:
+            folder = stack.enter_context(opening())
+            stack.enter_context(locked(folder))
+            return folder
+
+        yield ranks.first(locking)
 
 
 @contextmanager
@@ -196,12 +228,24 @@ def prepared(
     every: Every,
     keep_epochs: bool,
     found: Checkpoint | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Run]:
     """A run that has begun, or gone back to ``found``; the caller holds the folder's lock."""
+    begin(
+        ranks,
+        config,
+        lambda: {
+            "the version of backendmlp": __version__,
+            "the definition": definition_of(config, dataset),
+            "the data's SHA-256": data.sha256,
+        },
+    )
     sizes, pixels = sizes_of(config, dataset), dataset.pixels
     with memory.explained(backend, config, sizes, len(dataset.train_images), pixels):
         fresh = found is None
-        run = Run(folder, backend, config, dataset, data, every, keep_epochs, look=fresh)
+        run = Run(
+            folder, backend, config, dataset, data, every, keep_epochs, look=fresh, ranks=ranks
+        )
         run.begin() if found is None else run.resume(found)
         yield run
 

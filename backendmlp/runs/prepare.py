@@ -12,6 +12,7 @@ from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config, definition
 from backendmlp.data import Dataset
 from backendmlp.network.initial import initial
+from backendmlp.ranks import ALONE, Ranks
 from backendmlp.runs.modelfile import described
 from backendmlp.training.given import Pair, taken
 from backendmlp.training.trainer import Start, Trainer
@@ -36,7 +37,14 @@ class Prepared:
         return memory.parameter_count(self.trainer.parameters.sizes)
 
 
-def prepare(backend: Backend, config: Config, dataset: Dataset, *, look: bool = False) -> Prepared:
+def prepare(
+    backend: Backend,
+    config: Config,
+    dataset: Dataset,
+    *,
+    look: bool = False,
+    ranks: Ranks = ALONE,
+) -> Prepared:
     """All of it on ``backend``'s device; raises :class:`InputError` for what does not fit.
 
     With ``look``, warns of the classic mistakes with data.
@@ -56,7 +64,9 @@ def prepare(backend: Backend, config: Config, dataset: Dataset, *, look: bool = 
         given.look(config)
     validation, subset = given.held_back(backend, config, dataset.validation)
     start = Start(initial(sizes, config.activation, config.seed))
-    trainer = Trainer(backend, config, start, given.rows, unit=given.unit, subset=subset)
+    trainer = Trainer(
+        backend, config, start, given.rows, unit=given.unit, subset=subset, ranks=ranks
+    )
     test = given.alike(backend, config, dataset.test_images, dataset.test_labels)
     unit = None if given.unit is None else to_numpy(given.unit)
     metadata = described(config, given.names, given.image_shape, given.flat, unit)

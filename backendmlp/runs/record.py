@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
+from backendmlp.backend import Backend
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, read_bounded, write_atomically
+from backendmlp.ranks import Ranks
 from backendmlp.runs.parsing import (
     Data,
     parse_config,
@@ -44,7 +46,8 @@ _EPOCH_BYTES, _TENSOR_BYTES, _ELSE_BYTES = 650, 85, 1 << 20
 class Record:
     """A run so far: what it was asked for, where it ran, and what each epoch came to.
 
-    ``definition`` is the number of the definition that its bits follow, of :mod:`.config`.
+    ``definition`` is the number of the definition that its bits follow, of :mod:`.config`;
+    ``parallel`` says what of :func:`parallel` where several processes trained together.
     """
 
     config: Config
@@ -54,6 +57,7 @@ class Record:
     epochs: list[EpochRecord]
     versions: dict[str, str] = field(default_factory=lambda: versions())
     definition: int = 1
+    parallel: dict[str, Any] | None = None
 
     @property
     def through(self) -> bool:
@@ -67,6 +71,7 @@ class Record:
 
     def as_dict(self) -> dict[str, Any]:
         ending = self.ending
+        together = {} if self.parallel is None else {"parallel": self.parallel}
         return {
             "format": FORMAT,
             "definition": self.definition,
@@ -74,6 +79,7 @@ class Record:
             "backend": self.backend,
             "device": self.device,
             "versions": self.versions,
+            **together,
             "data": self.data.as_dict(),
             "epochs": [epoch.as_dict() for epoch in self.epochs],
             "weights_sha256": ending.weights_sha256 if ending else None,
@@ -94,6 +100,23 @@ def versions(libraries: Iterable[str] = ()) -> dict[str, str]:
         except metadata.PackageNotFoundError:  # a library goes by several distributions' names
             continue
     return found
+
+
+def parallel(backend: Backend, ranks: Ranks) -> dict[str, Any] | None:
+    """How several processes train together, each on its own backend; None for a single one."""
+    if ranks.size == 1:
+        return None
+    mine = {
+        "backend": backend.name,
+        "device": backend.label,
+        "versions": versions(backend.packages),
+    }
+    return {
+        "ranks": ranks.size,
+        "mpi": ranks.library,
+        "split": "rows",
+        "members": ranks.all(mine),
+    }
 
 
 def most_epochs(config: Config) -> int:
@@ -151,6 +174,7 @@ def parse(value: dict[str, Any]) -> Record:
         epochs=parse_epochs(_section(value, "epochs", list), config),
         versions=_parse_versions(_section(value, "versions", dict)),
         definition=parse_definition(value),
+        parallel=_parse_parallel(value.get("parallel")),
     )
     repeated = record.as_dict()
     for name in ("weights_sha256", "predictions_sha256"):
@@ -178,6 +202,17 @@ def _parse_versions(value: dict[str, Any]) -> dict[str, str]:
     for name, entry in value.items():
         if not isinstance(entry, str):
             raise InputError(f"its version of {show(name)} is {show(entry)}; use an undamaged file")
+    return value
+
+
+def _parse_parallel(value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    kinds = {"ranks": int, "mpi": str, "split": str, "members": list}
+    if not isinstance(value, dict) or any(type(value.get(k)) is not t for k, t in kinds.items()):
+        raise InputError(f"its parallel is {show(value)}; use an undamaged file")
+    if len(value["members"]) != value["ranks"]:
+        raise InputError("its parallel does not have a member for each rank; use an undamaged file")
     return value
 
 

@@ -34,6 +34,7 @@ from backendmlp.errors import InputError
 from backendmlp.files import writable_folder
 from backendmlp.network.model import Parameters
 from backendmlp.network.schedules import FORESEEN
+from backendmlp.ranks import ALONE, Ranks
 from backendmlp.runs import checkpoint as checkpoints
 from backendmlp.runs import record as records
 from backendmlp.runs.checkpoint import Checkpoint
@@ -73,7 +74,8 @@ class Run:
 
     The caller holds the folder's lock (:mod:`backendmlp.runs.lock`).  Raises :class:`InputError`
     where the folder cannot take what the run needs, or the data do not fit it.  With ``look``,
-    warns of the classic mistakes with data.
+    warns of the classic mistakes with data.  Of several ``ranks``, which call the same methods, the
+    first alone writes, and warns.
     """
 
     def __init__(
@@ -87,16 +89,20 @@ class Run:
         keep_epochs: bool = True,
         *,
         look: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         records.check_epochs(config)
+        self._writes = ranks.rank == 0
         self.folder, self.backend, self.config = folder, backend, config
         self.dataset, self.data = dataset, data
         self.every, self.keep_epochs = every or Every(), keep_epochs
         self.definition = definition_of(config, dataset)
         self.epochs: list[EpochRecord] = []
-        self._prepared = prepare(backend, config, dataset, look=look)
+        self._prepared = prepare(backend, config, dataset, look=look and self._writes, ranks=ranks)
         self.trainer = self._prepared.trainer
+        self.parallel = records.parallel(backend, ranks)
         self._saved = time.monotonic()
+        self._look()
 
     @property
     def test(self) -> Pair:
@@ -106,8 +112,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the training is at its end, early perhaps, and its results are written."""
-        written = (self.folder / MODEL).exists() and not (self.folder / CHECKPOINT).exists()
-        return self.trainer.through and written
+        return self.trainer.through and self._written
 
     @property
     def weights_sha256(self) -> str | None:
@@ -120,13 +125,15 @@ class Run:
 
     def begin(self) -> None:
         """Make sure of the folder and its space, and write the first checkpoint."""
-        remove_leftovers(self.folder)
-        self._check_space()
-        self.save_checkpoint()
+        if self._writes:
+            remove_leftovers(self.folder)
+            self._check_space()
+            self.save_checkpoint()
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from ``checkpoint``; raises :class:`InputError` where it is of another run."""
-        remove_leftovers(self.folder)
+        if self._writes:
+            remove_leftovers(self.folder)
         records.check_definition(checkpoint.definition, self.definition, self.config.numerics)
         check_same(checkpoint, self.config, self.data)
         sizes = Parameters.of(checkpoint.state.learned).sizes
@@ -138,7 +145,7 @@ class Run:
         self.epochs = list(checkpoint.epochs)
         self.trainer.restore(checkpoint.state)
         self.trainer.replay(self.epochs)
-        if not self.finished:
+        if self._writes and not self.finished:
             writable_folder(self.folder)
 
     def train(
@@ -165,7 +172,7 @@ class Run:
             on_warm_up=on_warm_up,
             on_progress=progress,
             should_stop=should_stop,
-            warn=warn,
+            warn=warn if self._writes else nothing,
         )
         good, kept = self.trainer.state_before(), self.trainer.kept
         try:
@@ -185,6 +192,7 @@ class Run:
         self._write_results()
         if self.trainer.through:
             self._put_checkpoint_away()
+        self._look()
         return self.finished
 
     def save_checkpoint(self) -> None:
@@ -192,6 +200,8 @@ class Run:
 
         The last good checkpoint then stays; the end of the epoch will say what is wrong.
         """
+        if not self._writes:
+            return
         state = self.trainer.state()
         if not checkpoints.is_finite({**state.learned, **state.parts}):
             return
@@ -210,6 +220,8 @@ class Run:
 
     def _put_checkpoint_away(self) -> None:
         """The last step of a run; whoever is killed before it resumes and comes to it again."""
+        if not self._writes:
+            return
         if self._keeps_final and (self.folder / CHECKPOINT).exists():
             os.replace(self.folder / CHECKPOINT, self.folder / FINAL)
             return
@@ -236,6 +248,8 @@ class Run:
                 )
 
     def _after_epoch(self) -> None:
+        if not self._writes:
+            return
         number = self.trainer.epoch
         if self.keep_epochs and self._model_bytes <= _KEPT_BYTES:
             kept = writable_folder(self.folder / EPOCHS)
@@ -259,7 +273,15 @@ class Run:
         if due is not None and time.monotonic() - self._saved >= due:
             self.save_checkpoint()
 
+    def _look(self) -> None:
+        """See whether the results are written, and nothing is left to resume from."""
+        self._written = self.trainer.ranks.first(
+            lambda: (self.folder / MODEL).exists() and not (self.folder / CHECKPOINT).exists()
+        )
+
     def _write_results(self) -> None:
+        if not self._writes:
+            return
         self._save_model(self.folder / MODEL)
         record = Record(
             self.config,
@@ -269,6 +291,7 @@ class Run:
             self.epochs,
             records.versions(self.backend.packages),
             self.definition,
+            self.parallel,
         )
         records.write(self.folder / RECORD, record)
 

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from backendmlp.backend import Backend
+from backendmlp.distributed.compiled import SharedCompiledStep
+from backendmlp.distributed.step import SharedStep
 from backendmlp.network.recipe import Learned, Recipe
+from backendmlp.ranks import ALONE, Ranks
 from backendmlp.steps import compiled
+from backendmlp.steps.compiled.held import possible
 from backendmlp.steps.definition import Step
 from backendmlp.steps.stepper import Rows, Stepper
 
 
-def stepper(backend: Backend, recipe: Recipe, learned: Learned, rows: Rows) -> Stepper:
+def stepper(
+    backend: Backend, recipe: Recipe, learned: Learned, rows: Rows, ranks: Ranks = ALONE
+) -> Stepper:
     """The fastest step there is for this backend, recipe and kind of rows."""
+    if ranks.size > 1:
+        return _shared(backend, recipe, learned, rows, ranks)
     found = compiled.stepper(recipe, learned, rows) if backend.in_memory else None
     return found or Step(recipe, learned)
+
+
+def _shared(
+    backend: Backend, recipe: Recipe, learned: Learned, rows: Rows, ranks: Ranks
+) -> Stepper:
+    """Compiled where every rank has it so, else the definition on all: they meet alike."""
+    able = backend.in_memory and possible(recipe, learned.parameters, rows.inputs)
+    if ranks.most(not able):
+        return SharedStep(backend, recipe, learned, ranks)
+    return SharedCompiledStep(backend, recipe, learned, rows, ranks)

@@ -40,8 +40,9 @@ class Step:
         found = []
         for step, start in enumerate(range(0, count, size)):
             index = order[start : min(start + size, count)]
+            batch = taken(rows, index)
             self._learned, parts = learn(
-                self.recipe, self._learned, taken(rows, index), coefficients.at(step)
+                self.recipe, self._learned, batch, coefficients.at(step), mass(self.recipe, batch)
             )
             found.append(parts)
         if len(found) == 1:
@@ -59,15 +60,28 @@ def taken(rows: Rows, index: Array) -> Rows:
     return Rows(*(None if x is None else xp.take(x, index, axis=0) for x in arrays))
 
 
-def learn(recipe: Recipe, learned: Learned, rows: Rows, numbers: Numbers) -> tuple[Learned, Parts]:
-    """One step on all of ``rows``; the parts of their losses are those of before it."""
+def mass(recipe: Recipe, rows: Rows) -> Array | int:
+    """What the mean over ``rows`` divides by: their number, or a 0-d array of their weights' sum.
+
+    One where all of the weights are zero.
+    """
+    if rows.weights is None:
+        return rows.inputs.shape[0]
+    total = recipe.arithmetic.sum(rows.weights, 0)
+    return namespace(total).where(total > 0.0, total, 1.0)
+
+
+def learn(
+    recipe: Recipe, learned: Learned, rows: Rows, numbers: Numbers, mass: Array | int
+) -> tuple[Learned, Parts]:
+    """One step on ``rows``, of a batch with ``mass``; their losses' parts are of before it."""
     arithmetic, p = recipe.arithmetic, learned.parameters
     f = model.forward(arithmetic, recipe.activation, p, rows.inputs)
     parts, deltas = recipe.loss.step(arithmetic, f.z, rows.targets)
-    deltas, share = _weighed(recipe, rows, deltas, numbers.scale)
+    deltas, share = _weighed(rows, deltas, numbers.scale, mass)
     gradient = model.back(arithmetic, recipe.activation, p, rows.inputs, f, deltas)
     if recipe.l2:
-        parts = recipe.loss.penalised(parts, _penalty(recipe, p, rows))
+        parts = recipe.loss.penalised(parts, _penalty(recipe, p, mass))
         gradient = _with_penalty(recipe, p, gradient, share)
     if recipe.clip_norm is not None:
         gradient = _clipped(recipe, gradient, numbers.scale)
@@ -75,28 +89,22 @@ def learn(recipe: Recipe, learned: Learned, rows: Rows, numbers: Numbers) -> tup
 
 
 def _weighed(
-    recipe: Recipe, rows: Rows, deltas: Array, scale: float
+    rows: Rows, deltas: Array, scale: float, mass: Array | int
 ) -> tuple[Array, Array | float]:
     """The deltas of the mean loss times ``scale``, and ``scale`` over what the mean divides by."""
-    if rows.weights is None:
-        share = scale / deltas.shape[0]
+    if isinstance(mass, int):
+        share = scale / mass
         return deltas * share, share
-    share = (1.0 / _total(recipe, rows.weights)) * scale
+    share = (1.0 / mass) * scale
     return deltas * (rows.weights * share)[:, None], share
 
 
-def _total(recipe: Recipe, weights: Array) -> Array:
-    """The sum of ``weights`` (n,), a 0-d array; one where all of them are zero."""
-    total = recipe.arithmetic.sum(weights, 0)
-    return namespace(total).where(total > 0.0, total, 1.0)
-
-
-def _penalty(recipe: Recipe, p: Parameters, rows: Rows) -> Array:
+def _penalty(recipe: Recipe, p: Parameters, mass: Array | int) -> Array:
     """l2 / 2 times the sum of the squares of all weights, over what the mean loss divides by."""
     squares = _squares(recipe, p.weights)
-    if rows.weights is None:
-        return squares * (recipe.l2 / (2.0 * rows.inputs.shape[0]))
-    return squares * ((1.0 / _total(recipe, rows.weights)) * (recipe.l2 / 2.0))
+    if isinstance(mass, int):
+        return squares * (recipe.l2 / (2.0 * mass))
+    return squares * ((1.0 / mass) * (recipe.l2 / 2.0))
 
 
 def _with_penalty(

@@ -56,10 +56,10 @@ def train(
     that may compile at first use is warmed up before the clock runs: ``on_warm_up`` is told True
     before and False after.  ``on_progress`` is told, a few times a second, how many rows went by
     since the last call.  Stops, perhaps within an epoch, once ``should_stop`` says so; the trainer
-    can then be asked for its state.  ``warn`` is told once, in a sentence, where the training is
-    lost or has gone astray; it goes on all the same.
+    can then be asked for its state; of several ranks, one that says so stops all.  ``warn`` is told
+    once, in a sentence, where the training is lost or has gone astray; it goes on all the same.
     """
-    if not trainer.through and not trainer.backend.in_memory:
+    if not trainer.through and trainer.ranks.most(not trainer.backend.in_memory):
         on_warm_up(True)
         trainer.warm_up()
         on_warm_up(False)
@@ -85,15 +85,15 @@ def train_epoch(
     should_stop: Callable[[], bool] = never,
 ) -> float:
     """Train to the end of the epoch or until told to stop; returns the seconds it took."""
-    size = trainer.config.batch_size
+    size, ranks = trainer.config.batch_size, trainer.ranks
     images = _FEWEST_IMAGES
     seconds, through = 0.0, trainer.position == trainer.count
-    while not through and not should_stop():
+    while not through and not ranks.most(should_stop()):
         before, started = trainer.position, time.perf_counter()
         through = trainer.advance(max(1, images // size))
         if through:
             trainer.backend.synchronize()
-        took = time.perf_counter() - started
+        took = ranks.most(time.perf_counter() - started)  # else ranks would take other numbers
         if took < _SECONDS / 2:
             images = min(2 * images, _MOST_IMAGES)
         seconds += took

@@ -24,6 +24,7 @@ from backendmlp.network.evaluation import Scores
 from backendmlp.network.model import Parameters
 from backendmlp.network.optimizers import Coefficients
 from backendmlp.network.recipe import Learned
+from backendmlp.ranks import ALONE, Ranks
 from backendmlp.steps import choose
 from backendmlp.steps.stepper import Rows, Stepper
 from backendmlp.training import balance, stopping
@@ -81,7 +82,8 @@ class Trainer:
     ``order`` gives an epoch's order of the rows, (n,) indices; by default each epoch has a shuffle
     of its own, drawn from the seed.  ``unit`` (F,) is what one of each column is worth, where the
     inputs are settled features.  ``subset`` (n,) are the numbers of the rows to train on, if not
-    all of them.
+    all of them.  With ``ranks`` each of several processes has such a trainer, of the same rows, and
+    all that is learned; they share the work of each batch.
     """
 
     epoch: int
@@ -103,8 +105,10 @@ class Trainer:
         order: Order | None = None,
         unit: Array | None = None,
         subset: np.ndarray | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.backend, self.config, self.recipe = backend, config, config.recipe()
+        self.ranks = ranks
         self.arithmetic = self.recipe.arithmetic
         demands.require(backend, self.arithmetic)
         self._unit, self._subset, self._start = unit, subset, start
@@ -332,7 +336,7 @@ class Trainer:
         return Learned.of(self.recipe, on_device, self._unit)
 
     def _new_stepper(self, learned: Learned) -> Stepper:
-        return choose.stepper(self.backend, self.recipe, learned, self.rows)
+        return choose.stepper(self.backend, self.recipe, learned, self.rows, self.ranks)
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         return random.permutation(random.stream(self.config.seed, _SHUFFLE, epoch), self.count)

@@ -2,10 +2,28 @@
 
 #if BITWISE
 
+/* Where the tops of a layer's values or deltas are among those that processes agree on: those of
+ * every layer's values, but the outputs', and deltas; the last place of all says that a step is out
+ * of range. */
+INLINE int64_t place_at(const struct job *job, int64_t layer, int deltas)
+{
+    int64_t at = 0;
+    for (int64_t l = 1; l < layer; l++)
+        at += 2 * job->widths[l];
+    return deltas && layer < job->layers ? at + job->widths[layer] : at;
+}
+
 /* Of a layer's units, the largest of what all fellows noted, in `by_column`. */
 static void pool_tops(struct own *own, int64_t layer, int deltas)
 {
-    int64_t units = units_of(own->job, own->place.group, layer).count;
+    struct span own_units = units_of(own->job, own->place.group, layer);
+    int64_t units = own_units.count;
+    if (own->job->whole) {
+        const int16_t *agreed = own->job->places + place_at(own->job, layer, deltas);
+        for (int64_t j = 0; j < units; j++)
+            own->by_column[j] = power_at(agreed[own_units.first + j]);
+        return;
+    }
     double *mine = deltas ? own->mine.delta_tops[layer - 1] : own->mine.value_tops[layer - 1];
     memcpy(own->by_column, mine, (size_t)units * sizeof(double));
     /* Of the outputs' deltas everyone sees all rows. */
@@ -147,7 +165,8 @@ static void NAMED(go_back)(struct NAMED(own) *own, struct span rows, int64_t n)
         NAMED(activate_rows_back)(own, l, rows, deltas);
 #if BITWISE
         note_tops(own, deltas, l, own->mine.delta_tops[l - 1], l > 1, rows, n);
-        round_units(own, own_values(own, l, rows), l, 0, left_bits(n), rows);
+        if (!job->whole)
+            round_units(own, own_values(own, l, rows), l, 0, left_bits(n), rows);
         if (l == 1 && NAMED(meets_late)(job))
             own->shared->reports[own->place.thread].fit = own->fit;
 #endif

@@ -76,6 +76,12 @@ struct job {
     double exact;       /* |W1| that needs no rounding beside them */
     double *bounds;     /* (2 * layers + 1,), zero at first: what a call finds out about tensors that
                          * do not change, for the next; or NULL */
+    /* of several processes that share each batch, in bitwise numerics: see ranks.h */
+    int64_t whole;      /* the rows of each batch in all processes; 0: there is one */
+    const double *mass; /* (steps,): the weights of a batch's rows in all of them, or NULL */
+    int16_t *places;
+    double *sums;
+    int (*agree)(void), (*add)(void);
 };
 
 /* Whether what a thread saw allows a step. */
@@ -189,6 +195,12 @@ INLINE int64_t smaller(int64_t a, int64_t b)
 INLINE int64_t larger_count(int64_t a, int64_t b)
 {
     return a > b ? a : b;
+}
+
+/* The rows of a batch of which this process has `n`. */
+INLINE int64_t whole_of(const struct job *job, int64_t n)
+{
+    return job->whole ? job->whole : n;
 }
 
 INLINE int64_t batch_rows(const struct job *job)

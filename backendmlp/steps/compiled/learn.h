@@ -6,7 +6,7 @@
 
 INLINE int NAMED(keeps_gradients)(const struct NAMED(own) *own)
 {
-    return own->place.fellows > 1 || own->job->clip < INFINITY;
+    return own->place.fellows > 1 || own->job->clip < INFINITY || own->job->whole;
 }
 
 /* Gradients of some rows of a tensor's part, as the definition has them before clipping: in the
@@ -158,6 +158,12 @@ CLONED static REAL *NAMED(add_up)(struct NAMED(own) *own, int64_t t, int64_t fir
     return sums;
 }
 
+/* The gradient of a group's part of a tensor, once it is added up. */
+INLINE REAL *NAMED(added)(const struct NAMED(own) *own, int64_t t)
+{
+    return NAMED(found_by)(own->shared, fellow_of(&own->place, 0)).gradient[t];
+}
+
 /* This thread's share of its group's part of a tensor. */
 INLINE struct span NAMED(share_of_part)(const struct NAMED(own) *own, int64_t t)
 {
@@ -257,6 +263,46 @@ static double NAMED(clipping)(struct NAMED(own) *own, double scale)
     return (norm > limit ? limit : size) / size;
 }
 
+#if BITWISE
+
+/* This thread's share of a gradient to where processes add theirs up, or back from there. */
+static void carry(struct own *own, int64_t t, double *sums, int back)
+{
+    const struct job *job = own->job;
+    int64_t layer = t / 2 + 1, columns = t % 2 == 0 && layer < job->layers;
+    struct part part = part_of(job, own->place.group, t);
+    struct span rows = share_of_part(own, t);
+    int64_t apart = columns ? job->widths[layer] : part.width;
+    sums += columns ? units_of(job, own->place.group, layer).first : part.at;
+    double *gradient = added(own, t);
+    for (int64_t i = rows.first; i < rows.first + rows.count; i++)
+        for (int64_t j = 0; j < part.width; j++)
+            if (back) /* of negative zeros, which others may have, it makes the definition's */
+                gradient[i * part.width + j] = sums[i * apart + j] + 0.0;
+            else
+                sums[i * apart + j] = gradient[i * part.width + j];
+}
+
+/* All gradients, in the first fellows' memory, of this process and then of all. */
+static void add_all(struct own *own)
+{
+    const struct job *job = own->job;
+    for (int back = 0; back < 2; back++) {
+        double *sums = job->sums;
+        for (int64_t t = 0; t < 2 * job->layers; t++) {
+            struct span rows = share_of_part(own, t);
+            if (!back)
+                add_up(own, t, rows.first, rows.count);
+            carry(own, t, sums, back);
+            sums += tensor_size(job, t);
+        }
+        if (!back)
+            meet_all(own, job->add);
+    }
+}
+
+#endif
+
 /* Takes kept gradients off, each thread a share of its group's part. */
 static void NAMED(use_gradients)(struct NAMED(own) *own, struct NAMED(numbers) *numbers,
                                  double scale)
@@ -266,13 +312,18 @@ static void NAMED(use_gradients)(struct NAMED(own) *own, struct NAMED(numbers) *
     if (own->place.fellows > 1)
         meet(&own->shared->team);
     lap(&own->watch, WAIT);
+#if BITWISE
+    if (job->whole)
+        add_all(own);
+#endif
     for (int64_t t = 0; t < 2 * job->layers; t++) {
         struct span rows = NAMED(share_of_part)(own, t);
         int64_t width = part_of(job, own->place.group, t).width;
         own->mine.gradient_tops[t] = 0.0;
         for (int64_t at = 0; at < rows.count; at += BLOCK) {
             int64_t first = rows.first + at, block = smaller(rows.count - at, BLOCK);
-            REAL *sums = NAMED(add_up)(own, t, first, block);
+            REAL *sums = job->whole ? NAMED(added)(own, t) + first * width
+                                    : NAMED(add_up)(own, t, first, block);
             NAMED(complete)(own, numbers, t, first, block, sums);
             if (!clips)
                 NAMED(take_off)(own, numbers, t, first, block, sums);
@@ -320,7 +371,7 @@ static void NAMED(learn)(struct NAMED(own) *own, struct NAMED(numbers) *numbers,
                          int64_t start, struct span rows, int64_t n)
 {
     const struct job *job = own->job;
-    int64_t layers = job->layers, outputs = job->widths[layers];
+    int64_t layers = job->layers, outputs = job->widths[layers], whole = whole_of(job, n);
     memset(own->mine.tops, 0, (size_t)(2 * layers) * sizeof(double));
 #if BITWISE
     if (own->rounding)
@@ -332,17 +383,20 @@ static void NAMED(learn)(struct NAMED(own) *own, struct NAMED(numbers) *numbers,
             deltas = NAMED(own_deltas)(own, l, rows);
 #if BITWISE
         if (l > 1 && l == layers) {
-            tops_of_columns(own->shared->d, outputs, n, outputs, own->by_column);
-            rounders(own->by_column, outputs, right_bits(n));
+            if (job->whole)
+                pool_tops(own, l, 1);
+            else
+                tops_of_columns(own->shared->d, outputs, n, outputs, own->by_column);
+            rounders(own->by_column, outputs, right_bits(whole));
             round_columns(deltas.at, outputs, rows.count, outputs, own->by_column, own->small,
                           outputs);
             deltas.at = own->small;
         } else {
             round_units(own, deltas, l, 1,
-                        l > 1 ? right_bits(n) : sum_bits(n) - (int)job->input_bits, rows);
+                        l > 1 ? right_bits(whole) : sum_bits(whole) - (int)job->input_bits, rows);
         }
 #else
-        (void)n;
+        (void)n, (void)whole;
 #endif
         NAMED(learn_biases)(own, numbers, l, deltas, rows.count);
         lap(&own->watch, GRADIENTS);

@@ -50,6 +50,10 @@ def _fields(names: tuple[str, ...], kind: Any) -> tuple[tuple[str, Any], ...]:
     return tuple((name, kind) for name in names)
 
 
+# What processes that share a batch call for all of them to meet; nonzero where that failed.
+MEETING = ctypes.CFUNCTYPE(ctypes.c_int)
+
+
 class Job(ctypes.Structure):
     """``struct job`` of job.h."""
 
@@ -67,6 +71,9 @@ class Job(ctypes.Structure):
         ("input_bits", ctypes.c_int64),
         ("exact", ctypes.c_double),
         ("bounds", ctypes.c_void_p),
+        ("whole", ctypes.c_int64),
+        *_fields(("mass", "places", "sums"), ctypes.c_void_p),
+        *_fields(("agree", "add"), MEETING),
     )
 
 

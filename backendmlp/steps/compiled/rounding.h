@@ -37,6 +37,23 @@ INLINE int right_bits(int64_t terms)
     return sum_bits(terms) / 2;
 }
 
+/* The place of the power of two at or above `top` (0 to 2**450) among all of them: its exponent. */
+INLINE int16_t place_of_top(double top)
+{
+    uint64_t power;
+    top = top > SMALLEST ? top : SMALLEST;
+    memcpy(&power, &top, sizeof power);
+    return (int16_t)((power + 0x000FFFFFFFFFFFFF) >> 52);
+}
+
+INLINE double power_at(int16_t place)
+{
+    uint64_t power = (uint64_t)place << 52;
+    double found;
+    memcpy(&found, &power, sizeof found);
+    return found;
+}
+
 /* What rounds a line whose largest entry is `top` (0 to 2**450) to `bits` bits. */
 INLINE double rounder(double top, int bits)
 {

@@ -21,6 +21,7 @@ struct NAMED(shared) {
     REAL *row_tops[MOST_LAYERS]; /* (groups, rows): each row's largest value, and later delta */
     REAL *part;                  /* (groups, rows, outputs): each group's part of the outputs' sums */
     REAL *shifted, *d;           /* (rows, outputs): the logits less their largest, and the deltas */
+    int failed; /* whether processes that share a batch could not meet */
 };
 
 struct NAMED(own) {

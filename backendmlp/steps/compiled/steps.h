@@ -18,6 +18,10 @@
 
 #include "back.h"
 
+#if BITWISE
+#include "ranks.h"
+#endif
+
 #include "learn.h"
 
 /* What is known of a step before its losses are: numbers of the definition's `_weighed`,
@@ -27,11 +31,12 @@ CLONED static struct NAMED(numbers) NAMED(numbers_of)(struct NAMED(own) *own, in
 {
     const struct job *job = own->job;
     int64_t step = start / job->batch;
-    double scale = job->scale[step], share = scale / (double)n, inverse = 0.0;
+    double rows = (double)whole_of(job, n);
+    double scale = job->scale[step], share = scale / rows, inverse = 0.0;
     if (job->weights != NULL) {
         for (int64_t i = 0; i < n; i++)
             own->weights[i] = ((const REAL *)job->weights)[row_of(job, start + i)];
-        double total = NAMED(sum)(own->weights, n);
+        double total = job->mass ? job->mass[step] : NAMED(sum)(own->weights, n);
         inverse = 1.0 / (total > 0.0 ? total : 1.0);
         share = inverse * scale;
     }
@@ -47,7 +52,7 @@ CLONED static struct NAMED(numbers) NAMED(numbers_of)(struct NAMED(own) *own, in
     };
     found.descent.plain = found.descent.pull == 0 && found.descent.decay == 0;
     if (job->l2 != 0.0) {
-        double part = job->weights == NULL ? job->l2 / (2.0 * (double)n)
+        double part = job->weights == NULL ? job->l2 / (2.0 * rows)
                                            : inverse * (job->l2 / 2.0);
         found.penalty = NAMED(total)(own, 2) * part;
     }
@@ -93,10 +98,14 @@ static int NAMED(step)(struct NAMED(own) *own, int64_t start, int64_t n)
     if (!learns)
         return NAMED(all_fit)(own);
     NAMED(go_back)(own, rows, n);
+#if BITWISE
+    if (job->whole && !agree_on_tops(own, rows, n))
+        return 0;
+#endif
     if (!NAMED(all_fit)(own))
         return 0;
     NAMED(learn)(own, &numbers, job->scale[start / job->batch], start, rows, n);
-    return 1;
+    return !own->shared->failed;
 }
 
 /* All steps of one thread, to the end or to the first that is the definition's. */

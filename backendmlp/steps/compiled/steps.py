@@ -19,7 +19,7 @@ from backendmlp.steps.compiled import library
 from backendmlp.steps.compiled.held import Held
 from backendmlp.steps.compiled.library import address
 from backendmlp.steps.definition import Step
-from backendmlp.steps.stepper import Rows
+from backendmlp.steps.stepper import Rows, Stepper
 
 Array = Any
 
@@ -188,7 +188,7 @@ class CompiledBitwiseStep(CompiledStep):
         division: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(recipe, learned, rows, division)
-        self._definition: Step | None = None  # holds what is learned while it makes steps
+        self._definition: Stepper | None = None  # holds what is learned while it makes steps
         self._defined_left, self._patience = 0, 1
 
     @property
@@ -226,7 +226,7 @@ class CompiledBitwiseStep(CompiledStep):
     ) -> int:
         """As many steps by the definition as were put down for it; returns the rows visited."""
         if self._definition is None:
-            self._definition = Step(self.recipe, self.learned)
+            self._definition = self._new_definition()
         order = order[: self._defined_left * size]
         for part, found in zip(
             parts, self._definition.advance(rows, order, size, coefficients), strict=True
@@ -234,6 +234,9 @@ class CompiledBitwiseStep(CompiledStep):
             part[: len(order)] = found
         self._defined_left -= -(-len(order) // size)
         return len(order)
+
+    def _new_definition(self) -> Stepper:
+        return Step(self.recipe, self.learned)
 
     def _take_back(self) -> None:
         """What is learned where compiled steps find it."""

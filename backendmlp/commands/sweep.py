@@ -1,0 +1,131 @@
+"""``backendmlp sweep``: many runs, a line for each when it is done, a table and a picture."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from backendmlp.commands.request import weight_of_each
+from backendmlp.commands.telling import measure
+from backendmlp.data.origin import origin
+from backendmlp.errors import InputError
+from backendmlp.sweeps.sweep import TABLE, Swept
+from backendmlp.sweeps.sweep import sweep as run_all
+from backendmlp.sweeps.table import Row, deciding
+
+PICTURE = "sweep"
+
+
+def sweep(
+    out: Path,
+    given: Mapping[str, Sequence[Any]],
+    *,
+    seeds: int | None,
+    jobs: int | None,
+    backend: str,
+    device: str | None,
+    data: Path | None,
+    dataset: str | None,
+    keep_epochs: bool,
+    quiet: bool,
+) -> None:
+    """Train all that ``given`` asks for, a tuple of values for each choice."""
+    source = origin(data, dataset).open()
+    named = given.get("class_weight", ())
+    if any(isinstance(weights, dict) for weights in named):
+        names = source.class_names
+        weights = [weight_of_each(w, names) if isinstance(w, dict) else w for w in named]
+        given = {**given, "class_weight": weights}
+    over, choices = _parted(given, seeds)
+    count = 0
+
+    def say(run: Swept) -> None:
+        nonlocal count
+        count += 1
+        if not quiet:
+            print(f"{count:>4}  {run.point.name}  {_came_to(run)}", flush=True)
+
+    try:
+        found = run_all(
+            out,
+            over,
+            source,
+            jobs=jobs,
+            backend=backend,
+            device=device,
+            keep_epochs=keep_epochs,
+            on_run=say,
+            **choices,
+        )
+    except KeyboardInterrupt:
+        print(
+            f"Interrupted; the same command goes on, as long as --out is {shlex.quote(str(out))}",
+            file=sys.stderr,
+        )
+        raise
+    if not quiet:
+        _print_rows(found.rows)
+        print(f"written to {out / TABLE}")
+    if importlib.util.find_spec("matplotlib") is not None and deciding(found.rows):
+        from backendmlp.plots import save_figures, sweep_figure
+
+        for path in save_figures(out, {PICTURE: sweep_figure(found.rows)}):
+            if not quiet:
+                print(f"written to {path}")
+
+
+def _parted(
+    given: Mapping[str, Sequence[Any]], seeds: int | None
+) -> tuple[dict[str, Sequence[Any]], dict[str, Any]]:
+    """The choices with several values, and those that are the same for all runs."""
+    over = {name: values for name, values in given.items() if len(values) > 1}
+    choices = {name: values[0] for name, values in given.items() if len(values) == 1}
+    if seeds is not None:
+        if "seed" in over or seeds < 1:
+            raise InputError(
+                f"--seeds is {seeds}; give a number above zero, and at most one --seed to begin at"
+            )
+        first = choices.pop("seed", 100)
+        over["seed"] = range(first, first + seeds)
+    return over, choices
+
+
+def _came_to(run: Swept) -> str:
+    if run.diverged is not None:
+        return "diverged"
+    ending = run.record.ending
+    assert ending is not None
+    for data in ("validation", "test"):
+        for field, name in (("accuracy", "accuracy"), ("r2", "R2")):
+            if (value := getattr(ending, f"{data}_{field}")) is not None:
+                return f"{data} {measure(name, value)}"
+    return ""
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
+    """The kinds of runs, the best first."""
+    name = deciding(rows)
+    if name is None:
+        print("every run diverged; lower the learning rate")
+        return
+    data, field = name.split("_")
+    rows = sorted(rows, key=lambda row: -(row.mean(name) or -float("inf")))
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        mean, spread = row.mean(name), row.spread(name)
+        runs = f"{row.runs} run{'s' * (row.runs != 1)}"
+        lost = f", {row.diverged} diverged" if row.diverged else ""
+        if mean is None:
+            print(f"{row.name:<{width}}  diverged{lost}")
+            continue
+        label = measure("R2" if field == "r2" else field, mean)
+        plus = "" if spread is None else f" ± {_short(field, spread)}"
+        print(f"{row.name:<{width}}  {data} {label}{plus}  ({runs}{lost})")
+
+
+def _short(field: str, spread: float) -> str:
+    return f"{spread:.2%}" if field == "accuracy" else f"{spread:.4f}"

@@ -1,0 +1,195 @@
+"""The runs of a sweep, several at a time, each in a folder of its own, and what they came to.
+
+A sweep that was interrupted goes on where it stood: runs that are finished are read, others go on
+from their checkpoints.  Each run has the bits that it has by itself, whoever computes it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backendmlp import backend as backends
+from backendmlp.data import Dataset, load_sample
+from backendmlp.errors import DataWarning, InputError, warn
+from backendmlp.files import StrPath, writable_folder
+from backendmlp.ranks import processors
+from backendmlp.runs import record as records
+from backendmlp.runs.folder import data_of, resume_run, train_run
+from backendmlp.runs.parsing import Data
+from backendmlp.runs.record import Record
+from backendmlp.runs.stored import CHECKPOINT, MODEL, RECORD, check_same, stored
+from backendmlp.runs.verification import checked
+from backendmlp.sweeps.grid import Point, grid
+from backendmlp.sweeps.table import Row, rows_of, write_table
+from backendmlp.training.epochs import nothing
+from backendmlp.training.trainer import DivergenceError
+
+TABLE = "sweep.csv"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A run of a sweep: its ``folder`` and receipt; ``diverged`` says how, if it did.
+
+    ``warned`` is what the training warned of, with the kinds of warnings.
+    """
+
+    point: Point
+    folder: Path
+    record: Record
+    diverged: str | None = None
+    warned: tuple[tuple[type[Warning], str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All ``runs`` of a sweep, in the order of their choices, and a row for each kind of them."""
+
+    folder: Path
+    runs: list[Swept]
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all runs of a sweep share."""
+
+    dataset: Dataset
+    data: Data
+    backend: str
+    device: str | None
+    keep_epochs: bool
+
+
+def sweep(
+    folder: StrPath,
+    over: Mapping[str, Sequence[Any]],
+    dataset: Dataset | None = None,
+    *,
+    jobs: int | None = None,
+    backend: str = "numpy",
+    device: str | None = None,
+    keep_epochs: bool = False,
+    on_run: Callable[[Swept], None] = nothing,
+    **choices: Any,
+) -> Sweep:
+    """Train a network for each combination of the values in ``over``, as ``backendmlp sweep`` does.
+
+    >>> sweep("runs/rates", {"lr": [0.1, 0.05], "seed": range(5)}, epochs=20)  # doctest: +SKIP
+
+    ``over`` and ``choices`` name the choices of :class:`backendmlp.Config`.  Up to ``jobs`` runs
+    are trained at a time, by default one for each processor, in processes of joblib, or wherever a
+    ``joblib.parallel_config`` around the call says, as on a cluster of Dask's.  Each run has a
+    folder below ``folder``, as :func:`train_run` leaves it, and ``folder`` gets ``sweep.csv``: for
+    each combination of choices but the seed, the mean and the standard deviation over its runs.
+    Called again, it goes on where it was interrupted, trains what is new in ``over``, and with more
+    ``epochs`` trains on.
+    ``on_run`` is told each run when it is done.
+
+    A run that diverges ends none of the others.  Raises :class:`InputError` where something asked
+    for cannot be had.
+    """
+    points = grid(over, choices)
+    backends.select(backend, device)  # refused here rather than by each run
+    dataset = load_sample() if dataset is None else checked(dataset)
+    dataset.outputs(points[0].config.regression)
+    jobs = _jobs(jobs, len(points))
+    place = writable_folder(folder)
+    work = _Work(dataset, data_of(dataset), backend, device, keep_epochs)
+    found: dict[str, Swept] = {}
+    told: set[str] = set()
+    for swept in _each(jobs, work, place, points):
+        found[swept.point.name] = swept
+        _warn_once(swept, told)
+        on_run(swept)
+    runs = [found[point.name] for point in points]
+    rows = rows_of([(run.point.kind, run.record, run.diverged is not None) for run in runs])
+    write_table(place / TABLE, rows)
+    return Sweep(place, runs, rows)
+
+
+def _jobs(jobs: int | None, runs: int) -> int:
+    """How many runs at a time; refuses several where joblib is not installed."""
+    if jobs is not None and (type(jobs) is not int or jobs < 1):
+        raise InputError(f"jobs is {jobs!r:.80}; give a whole number above zero")
+    found = min(len(processors()) if jobs is None else jobs, runs)
+    if found > 1 and importlib.util.find_spec("joblib") is None:
+        if jobs is None:
+            return 1
+        raise InputError(
+            "the package 'joblib' is not installed; install it with: pip install "
+            "'backendmlp[sweep]', or train one run at a time with jobs=1"
+        )
+    return found
+
+
+def _each(jobs: int, work: _Work, place: Path, points: list[Point]) -> Iterator[Swept]:
+    """Every run, when it is done."""
+    if jobs == 1:
+        yield from (_trained(work, place / point.name, point) for point in points)
+        return
+    from joblib import Parallel, delayed
+
+    # Threads of each process are joblib's business: the processors, divided by the jobs.
+    several = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    yield from several(delayed(_trained)(work, place / point.name, point) for point in points)
+
+
+def _trained(work: _Work, folder: Path, point: Point) -> Swept:
+    """The run of ``point``, in whatever state it was found."""
+    if (record := _finished(work, folder, point)) is not None:
+        return Swept(point, folder, record)
+    diverged = None
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            _train(work, folder, point)
+        except DivergenceError as error:
+            diverged = str(error)
+    warned = tuple((entry.category, str(entry.message)) for entry in heard)
+    return Swept(point, folder, records.read(folder / RECORD), diverged, warned)
+
+
+def _train(work: _Work, folder: Path, point: Point) -> None:
+    common = {
+        "backend": work.backend,
+        "device": work.device,
+        "keep_epochs": work.keep_epochs,
+    }
+    if _begun(work, folder, point):
+        resume_run(folder, work.dataset, epochs=point.config.epochs, **common)  # type: ignore[arg-type]
+    else:
+        train_run(folder, work.dataset, point.config, **common)  # type: ignore[arg-type]
+
+
+def _warn_once(swept: Swept, told: set[str]) -> None:
+    """What a run warned of: of its own course by its name, and of data, which all share, once."""
+    for category, text in swept.warned:
+        said = text if issubclass(category, DataWarning) else f"{swept.point.name}: {text}"
+        if said not in told:
+            told.add(said)
+            warn(said, category)
+
+
+def _finished(work: _Work, folder: Path, point: Point) -> Record | None:
+    """The receipt of a run that is done, and this one."""
+    present = {name for name in (RECORD, MODEL, CHECKPOINT) if os.path.lexists(folder / name)}
+    if present != {RECORD, MODEL}:
+        return None
+    record = records.read(folder / RECORD)
+    same = record.config == point.config and record.data.sha256 == work.data.sha256
+    return record if same and record.through else None
+
+
+def _begun(work: _Work, folder: Path, point: Point) -> bool:
+    """Whether a run is there to go on with; refuses another than this one."""
+    if not folder.is_dir() or (found := stored(folder)) is None:
+        return False
+    check_same(found, point.config, work.data)
+    return True

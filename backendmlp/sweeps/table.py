@@ -1,0 +1,89 @@
+"""What runs came to, in one table: mean and spread over those that differ in the seed alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backendmlp.files import write_atomically
+from backendmlp.runs.record import Record
+from backendmlp.sweeps.grid import text_of
+
+MEASURES = (
+    "train_loss",
+    *("validation_loss", "validation_accuracy", "validation_r2"),
+    *("test_loss", "test_accuracy", "test_r2"),
+)
+# What says best which kind is best: of data that no step was made on, or, where there are no
+# others, of those that are only to be reported.
+_DECIDING = ("validation_accuracy", "validation_r2", "test_accuracy", "test_r2")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs of one ``kind``: what each came to, by measure, and how many more ``diverged``."""
+
+    kind: dict[str, Any]
+    found: dict[str, list[float]]
+    diverged: int
+
+    @property
+    def runs(self) -> int:
+        return len(next(iter(self.found.values()), []))
+
+    @property
+    def name(self) -> str:
+        return ", ".join(f"{name} {text_of(value)}" for name, value in self.kind.items())
+
+    def mean(self, measure: str) -> float | None:
+        """Of the runs that did not diverge."""
+        return statistics.fmean(self.found[measure]) if self.found.get(measure) else None
+
+    def spread(self, measure: str) -> float | None:
+        """The standard deviation of a sample; None of less than two runs."""
+        values = self.found.get(measure, [])
+        return statistics.stdev(values) if len(values) > 1 else None
+
+
+def rows_of(runs: Iterable[tuple[dict[str, Any], Record, bool]]) -> list[Row]:
+    """A row for each kind, in the order in which they come; of each run whether it diverged."""
+    kinds: dict[str, Row] = {}
+    for kind, record, diverged in runs:
+        row = kinds.get(repr(kind)) or Row(kind, {}, 0)
+        kinds[repr(kind)] = _with(row, record, diverged)
+    return list(kinds.values())
+
+
+def deciding(rows: Sequence[Row]) -> str | None:
+    """The measure by which kinds are compared; None where every run diverged."""
+    return next((name for name in _DECIDING if any(row.found.get(name) for row in rows)), None)
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Write ``rows`` as CSV, numbers so that they read back exactly."""
+    shown = [name for name in MEASURES if any(row.found.get(name) for row in rows)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    heads = [f"{name}_{what}" for name in shown for what in ("mean", "spread")]
+    writer.writerow([*rows[0].kind, "runs", "diverged", *heads])
+    for row in rows:
+        values = [value for name in shown for value in (row.mean(name), row.spread(name))]
+        kind = [text_of(value) for value in row.kind.values()]
+        writer.writerow([*kind, row.runs, row.diverged, *values])
+    write_atomically(path, text.getvalue().encode())
+
+
+def _with(row: Row, record: Record, diverged: bool) -> Row:
+    if diverged or record.ending is None:
+        return Row(row.kind, row.found, row.diverged + 1)
+    found = {
+        name: [*row.found.get(name, []), value]
+        for name in MEASURES
+        if (value := getattr(record.ending, name)) is not None
+    }
+    return Row(row.kind, found, row.diverged)

@@ -1,0 +1,258 @@
+"""Sweeps: which runs they are, that each has its own bits, and what they come to together."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+import warnings
+from pathlib import Path
+
+import pytest
+from conftest import import_or_skip
+
+import backendmlp
+from backendmlp import Config, InputError, sweep
+from backendmlp.cli import cli, main
+from backendmlp.runs import record as records
+from backendmlp.runs.folder import train_run
+from backendmlp.sweeps import sweep as sweeps
+from backendmlp.sweeps.grid import grid
+from backendmlp.sweeps.table import Row, deciding, rows_of, write_table
+
+OVER = {"lr": [0.1, 0.05], "seed": [1, 2]}
+
+
+@pytest.fixture(scope="module")
+def few(sample) -> backendmlp.Dataset:
+    arrays = (sample.train_images[:200], sample.train_labels[:200])
+    return backendmlp.Dataset("few", "made here", *arrays, *arrays, sample.class_names)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The weights' digest of each run below ``folder``, by its name."""
+    return {
+        path.parent.name: records.read(path).ending.weights_sha256
+        for path in sorted(folder.glob("*/run.json"))
+    }
+
+
+def test_a_grid_has_every_combination_the_last_changing_first():
+    points = grid({"hidden": [10, (8, 4), ()], "seed": [3, 4]}, {"epochs": 2})
+    assert [point.name for point in points] == [
+        *("hidden=10_seed=3", "hidden=10_seed=4", "hidden=8-4_seed=3", "hidden=8-4_seed=4"),
+        *("hidden=none_seed=3", "hidden=none_seed=4"),
+    ]
+    assert points[3].config == Config((8, 4), seed=4, epochs=2)
+    assert points[3].kind == {"hidden": (8, 4)}
+    assert [point.name for point in grid({}, {"epochs": 2})] == ["run"]
+
+
+def test_names_are_those_of_folders_and_short():
+    points = grid({"class_weight": [(1.0,) * 40, (2.0,) * 40, None]}, {})
+    names = [point.name for point in points]
+    assert len(set(names)) == 3
+    assert all(len(name) <= 130 and "/" not in name and "," not in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("over", "choices", "sentence"),
+    [
+        ({"rate": [1]}, {}, "rate is no choice of a training; see backendmlp.Config"),
+        ({"lr": 0.1}, {}, "lr is to be varied over 0.1; give a list of values"),
+        ({"lr": []}, {}, "lr is to be varied over no values; give at least one"),
+        ({"lr": [0.1]}, {"lr": 0.1}, "lr is both varied and fixed; leave one of them out"),
+        ({"hidden": [9, (9,)]}, {}, "the run hidden=9 is asked for twice; give each value of a "
+                                    "choice once"),
+        ({"seed": range(100_001)}, {}, "the sweep has 100,001 runs; ask for at most 100,000"),
+        ({"lr": [0.1, -1]}, {}, "lr is -1; give a finite number above zero"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_grid_is_refused(over, choices, sentence):
+    with pytest.raises(InputError) as error:
+        grid(over, choices)
+    assert str(error.value) == sentence
+
+
+def test_each_run_has_the_bits_that_it_has_by_itself(few, tmp_path):
+    told = []
+    found = sweep(
+        tmp_path / "s", OVER, few, epochs=2, hidden=6, jobs=1, on_run=lambda run: told.append(run)
+    )
+    assert [run.point.name for run in found.runs] == [run.point.name for run in told]
+    for run in found.runs:
+        config = Config(6, epochs=2, lr=run.point.varied["lr"], seed=run.point.varied["seed"])
+        alone = train_run(tmp_path / run.point.name, few, config)
+        assert run.record.ending.weights_sha256 == alone.weights_sha256
+        assert run.record.config == config
+        assert not (run.folder / "epochs").exists()
+        assert backendmlp.verify(run.folder, few)
+
+
+def test_the_result_does_not_depend_on_who_computed_it(few, tmp_path):
+    import_or_skip("joblib")
+    settings = {"epochs": 2, "hidden": 6}
+    one = sweep(tmp_path / "one", OVER, few, jobs=1, **settings)
+    two = sweep(tmp_path / "two", OVER, few, jobs=2, **settings)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+    assert [row.found for row in one.rows] == [row.found for row in two.rows]
+    table = (tmp_path / "one" / "sweep.csv").read_bytes()
+    assert (tmp_path / "two" / "sweep.csv").read_bytes() == table
+    # Wherever the user's own configuration of joblib says.
+    import joblib
+
+    with joblib.parallel_config(backend="threading"):
+        sweep(tmp_path / "three", OVER, few, jobs=2, **settings)
+    assert (tmp_path / "three" / "sweep.csv").read_bytes() == table
+
+
+def test_the_table_has_mean_and_spread_over_the_seeds(few, tmp_path):
+    found = sweep(tmp_path / "s", OVER, few, epochs=1, hidden=6, jobs=1, validation_split=0.2)
+    with open(tmp_path / "s" / "sweep.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["lr"] for row in table] == ["0.1", "0.05"]
+    for row, kind in zip(table, found.rows, strict=True):
+        losses = [
+            run.record.ending.validation_loss
+            for run in found.runs
+            if str(run.point.config.lr) == row["lr"]
+        ]
+        assert (row["runs"], row["diverged"]) == ("2", "0")
+        assert float(row["validation_loss_mean"]) == statistics.fmean(losses)
+        assert float(row["validation_loss_spread"]) == statistics.stdev(losses)
+        assert kind.mean("validation_loss") == statistics.fmean(losses)
+    assert deciding(found.rows) == "validation_accuracy"
+
+
+def test_a_sweep_goes_on_where_it_stood(few, tmp_path, monkeypatch):
+    """What is finished is not trained again, what had begun goes on, and what is new is added."""
+    settings = {"epochs": 3, "hidden": 6, "jobs": 1}
+    whole = sweep(tmp_path / "whole", {"lr": [0.1, 0.05, 0.2]}, few, **settings)
+    sweep(tmp_path / "s", {"lr": [0.1]}, few, **settings)
+    looks = iter(range(100))
+    config = Config(6, epochs=3, lr=0.05)
+    place = tmp_path / "s" / "lr=0.05"
+    train_run(place, few, config, should_stop=lambda: next(looks) == 2, keep_epochs=False)
+    assert (place / "checkpoint.safetensors").exists()
+    trained = []
+    real = sweeps._train
+    monkeypatch.setattr(sweeps, "_train", lambda *a: (trained.append(a[2].name), real(*a)))
+    on = sweep(tmp_path / "s", {"lr": [0.1, 0.05, 0.2]}, few, **settings)
+    assert trained == ["lr=0.05", "lr=0.2"]
+    assert digests(tmp_path / "s") == digests(tmp_path / "whole")
+    assert [row.found for row in on.rows] == [row.found for row in whole.rows]
+    more = sweep(tmp_path / "s", {"lr": [0.1]}, few, **{**settings, "epochs": 4})
+    assert len(more.runs[0].record.epochs) == 4
+
+
+def test_another_run_in_the_folder_is_refused(few, tmp_path):
+    sweep(tmp_path, {"lr": [0.1]}, few, epochs=1, hidden=6, jobs=1)
+    with pytest.raises(InputError, match="the run cannot be resumed: hidden was 6 and is 7"):
+        sweep(tmp_path, {"lr": [0.1]}, few, epochs=1, hidden=7, jobs=1)
+
+
+def test_a_run_that_diverges_ends_no_other(few, tmp_path):
+    found = sweep(tmp_path, {"lr": [1e300, 0.1]}, few, epochs=1, hidden=(6, 5), jobs=1)
+    assert found.runs[0].diverged.startswith("the training diverged in epoch 1")
+    assert [(row.runs, row.diverged) for row in found.rows] == [(0, 1), (1, 0)]
+    with open(tmp_path / "sweep.csv", newline="") as file:
+        assert [row["test_loss_mean"] != "" for row in csv.DictReader(file)] == [False, True]
+
+
+def test_warnings_are_told_by_the_run_and_of_data_once(few, tmp_path):
+    dark = backendmlp.Dataset(
+        "dark", "made here", few.train_images // 255, few.train_labels,
+        few.test_images, few.test_labels,
+    )  # fmt: skip
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        sweep(tmp_path, {"seed": [1, 2]}, dark, epochs=1, hidden=6, jobs=1)
+    texts = [str(entry.message) for entry in heard]
+    assert texts
+    assert len(set(texts)) == len(texts)
+
+
+def test_rows_without_runs_have_no_spread():
+    one = Row({}, {"test_loss": [1.0]}, 0)
+    assert one.spread("test_loss") is None
+    assert one.mean("test_accuracy") is None
+    assert deciding([Row({}, {}, 3)]) is None
+    assert rows_of([]) == []
+
+
+def test_without_joblib_one_run_at_a_time(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeps.importlib.util, "find_spec", lambda name: None)
+    assert len(sweep(tmp_path, OVER, few, epochs=1, hidden=4).runs) == 4
+    with pytest.raises(InputError) as error:
+        sweep(tmp_path, OVER, few, epochs=1, hidden=4, jobs=2)
+    assert str(error.value) == (
+        "the package 'joblib' is not installed; install it with: pip install "
+        "'backendmlp[sweep]', or train one run at a time with jobs=1"
+    )
+    with pytest.raises(InputError, match="jobs is 0; give a whole number above zero"):
+        sweep(tmp_path, OVER, few, jobs=0)
+
+
+def test_every_choice_can_be_given_again_on_the_command_line():
+    varied = {option.name: option for option in cli.commands["sweep"].params}
+    for option in cli.commands["train"].params:
+        if option.name in {"hidden", "lr", "seed", "class_weight", "optimizer"}:
+            assert varied[option.name].multiple
+            assert varied[option.name].help == option.help
+
+
+def ran(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["sweep", *arguments])
+    return end.value.code
+
+
+def test_the_command_line_says_what_each_kind_came_to(tmp_path, capsys):
+    out = str(tmp_path / "s")
+    options = ["--out", out, "--epochs", "1", "--hidden", "9", "--hidden", "8,7", "--jobs", "1"]
+    assert ran(*options, "--seeds", "2", "--seed", "7") in (0, None)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("   1  hidden=9_seed=7  test accuracy ")
+    kinds = [line for line in lines if "(2 runs)" in line]
+    assert {line.partition("  ")[0].strip() for line in kinds} == {"hidden 9", "hidden 8-7"}
+    assert all(" ± " in line for line in kinds)
+    scores = [float(line.partition("accuracy ")[2].partition("%")[0]) for line in kinds]
+    assert scores == sorted(scores, reverse=True)
+    assert lines[-2] == f"written to {Path(out) / 'sweep.csv'}"
+    assert (tmp_path / "s" / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    receipt = json.loads((tmp_path / "s" / "hidden=8-7_seed=8" / "run.json").read_text())
+    assert receipt["config"]["seed"] == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--seeds", "0"], "--seeds is 0; give a number above zero"),
+        (["--seeds", "2", "--seed", "1", "--seed", "2"], "--seeds is 2; give a number above zero"),
+        (["--lr", "0.1", "--lr", "0.1"], "the run lr=0.1 is asked for twice"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(tmp_path, capsys, options, sentence):
+    assert ran("--out", str(tmp_path / "s"), "--quiet", *options) == 2
+    assert capsys.readouterr().err.startswith(f"Error: {sentence}")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_picture_has_a_line_for_each_kind(few, tmp_path):
+    pytest.importorskip("matplotlib")
+    from backendmlp.plots import sweep_figure
+
+    found = sweep(tmp_path, OVER, few, epochs=1, hidden=4, jobs=1)
+    axes = sweep_figure(found.rows).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert sorted(names) == ["lr 0.05", "lr 0.1"]
+    assert axes.get_xlabel() == "test accuracy in %"
+    with pytest.raises(InputError, match="every run of the sweep diverged"):
+        sweep_figure([Row({"lr": 1.0}, {}, 2)])
+
+
+def test_a_table_reads_back_exactly(tmp_path):
+    value = 0.1 + 0.2
+    write_table(tmp_path / "t.csv", [Row({"hidden": (3, 2)}, {"test_r2": [value]}, 0)])
+    text = (tmp_path / "t.csv").read_text()
+    assert text == f"hidden,runs,diverged,test_r2_mean,test_r2_spread\n3-2,1,0,{value!r},\n"
