@@ -232,7 +232,7 @@ class Trainer:
 
     def replay(self, records: Iterable[EpochRecord]) -> None:
         """Find the course again that epochs with ``records`` led to."""
-        self.course = stopping.replayed(self.config, records)
+        self.course = stopping.replayed(self.config, records, self._start.course)
 
     def take_best(self) -> None:
         """Put the best epoch's parameters in the place of the last ones', where they are kept."""
