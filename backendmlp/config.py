@@ -309,7 +309,15 @@ def _hidden(value: Any) -> tuple[int, ...]:
         return (positive_int("hidden", value, LARGEST_HIDDEN),)
     if len(value) > MOST_LAYERS:
         raise InputError(f"hidden has {len(value)} layers; give at most {MOST_LAYERS}")
-    return tuple(positive_int("hidden", units, LARGEST_HIDDEN) for units in value)
+    for layer, units in enumerate(value, 1):
+        if not _is_whole(units) or not 1 <= int(units) <= LARGEST_HIDDEN:
+            if len(value) == 1:
+                positive_int("hidden", units, LARGEST_HIDDEN)
+            raise InputError(
+                f"hidden is {_shown(tuple(value))}, with {_shown(units)} in layer {layer}; give "
+                f"whole numbers from 1 to {LARGEST_HIDDEN:,}, as (200, 100)"
+            )
+    return tuple(map(int, value))
 
 
 def weights_of_some(value: Mapping[Any, Any], loss: Any) -> dict[Any, float]:

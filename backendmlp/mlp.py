@@ -208,7 +208,7 @@ class MLP:
             tested = None
             if test is not None:
                 tested = given.alike(at, self.config, *pair("test", test))
-            given.look(self.config)
+            given.look(self.config, self.warm_start)
             orders = beginning.orders(order, self.config.epochs, start.epoch)
             trainer = Trainer(at, self.config, start, given.rows, orders, given.unit, subset)
             if not start.settled:
@@ -456,6 +456,7 @@ class MLP:
         if not on:
             return beginning.anew(self.config, given, parameters)
         sizes = beginning.sizes_for(self.config, given)
+        beginning.require_same(Parameters.of(self.parameters).sizes, sizes)
         beginning.require_shapes(self.parameters, sizes, "the model's parameters have")
         learned = {**self.parameters, **self._slots}
         course = None

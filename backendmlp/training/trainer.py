@@ -342,11 +342,11 @@ class Trainer:
         if order.shape != (self.count,) or order.dtype.kind not in "iu":
             raise InputError(
                 f"the order of epoch {self.epoch + 1} has shape {order.shape} and dtype "
-                f"{order.dtype}; give {self.count} whole numbers, one for each image"
+                f"{order.dtype}; give {self.count} whole numbers, one for each row"
             )
         if order.min() < 0 or order.max() >= self.count:
             raise InputError(
-                f"the order of epoch {self.epoch + 1} points outside the {self.count} images; "
+                f"the order of epoch {self.epoch + 1} points outside the {self.count} rows; "
                 "give indices from 0"
             )
         order = order.astype(np.int64, copy=False)
