@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from backendmlp.backend import Backend, detached, namespace, to_numpy
+from backendmlp.data.checks import MAX_CLASSES, is_name
 from backendmlp.errors import InputError
 
 Array = Any
 
-MAX_CLASSES = 1 << 16
 _LEAST_WEIGHT = 1e-30  # of a row: sums of such numbers, and products with rates, leave no range
 
 
@@ -153,12 +152,6 @@ def class_names(names: Any, y: Array, which: str = "") -> tuple[str, ...]:
             f"two to {MAX_CLASSES:,} different names, one for each class"
         )
     return tuple(map(str, found))
-
-
-def is_name(name: Any) -> bool:
-    """Text that a terminal may be shown: no control characters, no halves of surrogate pairs."""
-    text = name.strip() if isinstance(name, str) else ""
-    return text != "" and not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
 
 
 def called(x: Any) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 
 from backendmlp import backend as backends
 from backendmlp.backend import to_numpy
+from backendmlp.data.checks import is_name
 from backendmlp.errors import InputError
-from backendmlp.inputs import is_name
 
 Array = Any
 
