@@ -484,6 +484,7 @@ class TestMistakes:
         assert said in texts(drawing.mistakes(mistakes(number, (3, 2)), counts, ["a", "b"]))
 
 
+@pytest.mark.slow
 def test_pictures_of_inputs_that_are_none(tmp_path):
     """Features have no picture of weights or of mistakes; floats of two dimensions do."""
     x, y = rng.normal(size=(60, 6)), np.arange(60) % 3
