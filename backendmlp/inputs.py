@@ -113,6 +113,11 @@ def weights(backend: Backend, w: Array, count: int, dtype: str) -> Array:
         )
     w = _reals(backend, "sample weights", w, dtype)
     low, high = float(backend.xp.min(w)), float(backend.xp.max(w))
+    if low == high == 0:
+        raise InputError(
+            "the sample weights are all zero, so that no row counts; give some above zero, or "
+            "leave such rows out"
+        )
     if low < 0 or high == 0:
         raise InputError(
             f"the sample weights go from {low:g} to {high:g}; give numbers of at least zero, some "

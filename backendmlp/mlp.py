@@ -239,6 +239,7 @@ class MLP:
         A step is made for each ``batch_size`` of them, the last perhaps of fewer: batch after
         batch of an epoch gives the bits of :meth:`fit`.  The first call needs all ``class_names``,
         unless its labels show them; float features are settled as those of the first call ask for.
+        Rows that all have a weight of zero are refused, as in scikit-learn: leave such a call out.
         """
         beginning.require_open(self.config)
         with self._scope(images) as at:

@@ -443,3 +443,24 @@ def test_text_targets_of_a_regression_lead_to_the_classifier(rows):
     for y in (names, names.astype(object)):
         with pytest.raises(InputError, match=r"^y holds text, as '(yes|no)'; .* MLPClassifier"):
             MLPRegressor().fit(rows[0], y)
+
+
+def test_the_bits_of_weighted_rows_are_those_of_the_rows_that_docs_estimators_names(rows):
+    x, y = rows
+    weight = np.arange(len(x)) % 2 + (np.arange(len(x)) % 3 == 0)
+    model = MLPClassifier(max_iter=3, batch_size=300).fit(x, y, sample_weight=weight)
+    repeated = MLPClassifier(max_iter=3, batch_size=300)
+    repeated.fit(x.repeat(weight, axis=0), y.repeat(weight))
+    assert model.weights_sha256_ == repeated.weights_sha256_ == digest(repeated.mlp_.parameters)
+
+
+@pytest.mark.parametrize("fit", ["fit", "partial_fit"])
+def test_rows_that_all_count_nothing_are_refused(rows, fit):
+    model = MLPClassifier(max_iter=1).fit(*rows)
+    before = model.weights_sha256_
+    with pytest.raises(
+        InputError, match=r"^the sample weights are all zero, so that no row counts"
+    ):
+        getattr(model, fit)(*rows, sample_weight=np.zeros(len(rows[0])))
+    if fit == "partial_fit":
+        assert model.weights_sha256_ == before
