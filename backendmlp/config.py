@@ -58,7 +58,7 @@ class Config:
     ``weight_decay``       decoupled: rate times so much of each weight goes in each step (0.01 for
                            "adamw", else 0)
     ``clip_norm``          the most that a gradient's norm over all parameters may be; in native
-                           numerics a norm whose square is out of range (1.8e19 in float32) makes
+                           numerics a norm whose square is out of range (1.8e19 in float32) may make
                            a step of zero
     ``schedule``           of the rate: "constant", "step", "linear", "cosine", or "adaptive":
                            divided by five where the loss stalls

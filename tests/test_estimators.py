@@ -464,3 +464,11 @@ def test_rows_that_all_count_nothing_are_refused(rows, fit):
         getattr(model, fit)(*rows, sample_weight=np.zeros(len(rows[0])))
     if fit == "partial_fit":
         assert model.weights_sha256_ == before
+
+
+def test_labels_that_cannot_be_told_from_y_are_refused(rows):
+    x, mixed = rows[0][:4], np.array(["a", None] * 2, object)
+    with pytest.raises(InputError, match=r"^y holds labels of several kinds: NoneType, str; give"):
+        MLPClassifier().fit(x, mixed)
+    with pytest.raises(InputError, match=r"^class_weight has '0', .* classes 0, 1, 2; give labels"):
+        MLPClassifier(class_weight={"0": 2.0}).fit(*rows)

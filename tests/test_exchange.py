@@ -85,6 +85,11 @@ class TestPyTorch:
             with pytest.raises(InputError, match=text):
                 exchange.from_torch(module)
 
+    def test_weights_without_their_module_are_refused(self, torch):
+        weights = self.sequential(torch, "ReLU").state_dict()
+        with pytest.raises(InputError, match=r"^the module is OrderedDict; give an nn.Sequential"):
+            exchange.from_torch(weights)
+
 
 class TestScikitLearn:
     @pytest.fixture(autouse=True)

@@ -149,7 +149,9 @@ def test_any_number_of_threads(kind, threads):
         pytest.skip(f"OpenBLAS can't be given {threads} threads here; the digests are equal")
 
 
-@pytest.mark.parametrize("kernel", ["Prescott", "Haswell", "native"])
+@pytest.mark.parametrize(
+    "kernel", ["Prescott", "Haswell", pytest.param("native", marks=pytest.mark.slow)]
+)
 @DEFINITION_SLOW
 def test_any_blas_kernel(kind, kernel):
     variables = kind if kernel == "native" else {"OPENBLAS_CORETYPE": kernel, **kind}

@@ -62,7 +62,7 @@ def test_a_signal_saves_and_leaves_with_its_code(tmp_path, options, undisturbed,
 
 
 @pytest.mark.parametrize(
-    "kill", [0, 1, *(pytest.param(k, marks=pytest.mark.slow) for k in (2, 3, 4, 5))]
+    "kill", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 6))]
 )
 def test_killed_at_any_moment(tmp_path, options, undisturbed, kill):
     digest, lasting = undisturbed

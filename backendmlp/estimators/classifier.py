@@ -341,7 +341,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """``X`` as floats on its device, ``y`` (N,) in host memory."""
         y = None if y is None else _host(y)
         x, targets = validated(self, X, y, reset=reset)
-        check_classification_targets(targets)
+        try:
+            check_classification_targets(targets)
+        except TypeError as error:  # of labels that cannot be sorted, as texts and None
+            kinds = sorted({type(label).__name__ for label in targets.flat})
+            raise InputError(
+                f"y holds labels of several kinds: {', '.join(kinds)[:200]}; give labels of one "
+                "kind, none of them missing"
+            ) from error
         return x, targets
 
     def _validation(self, X: Array, y: Array) -> tuple[Array, np.ndarray] | None:
