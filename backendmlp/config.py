@@ -57,7 +57,9 @@ class Config:
                            of n rows (or of weight n), as scikit-learn's ``alpha``
     ``weight_decay``       decoupled: rate times so much of each weight goes in each step (0.01 for
                            "adamw", else 0)
-    ``clip_norm``          the most that a gradient's norm over all parameters may be
+    ``clip_norm``          the most that a gradient's norm over all parameters may be; in native
+                           numerics a norm whose square is out of range (1.8e19 in float32) may make
+                           a step of zero
     ``schedule``           of the rate: "constant", "step", "linear", "cosine", or "adaptive":
                            divided by five where the loss stalls
     ``decay``, ``decay_every``  of "step": times ``decay`` (0.1) each so many epochs (10)
@@ -309,7 +311,15 @@ def _hidden(value: Any) -> tuple[int, ...]:
         return (positive_int("hidden", value, LARGEST_HIDDEN),)
     if len(value) > MOST_LAYERS:
         raise InputError(f"hidden has {len(value)} layers; give at most {MOST_LAYERS}")
-    return tuple(positive_int("hidden", units, LARGEST_HIDDEN) for units in value)
+    for layer, units in enumerate(value, 1):
+        if not _is_whole(units) or not 1 <= int(units) <= LARGEST_HIDDEN:
+            if len(value) == 1:
+                positive_int("hidden", units, LARGEST_HIDDEN)
+            raise InputError(
+                f"hidden is {_shown(tuple(value))}, with {_shown(units)} in layer {layer}; give "
+                f"whole numbers from 1 to {LARGEST_HIDDEN:,}, as (200, 100)"
+            )
+    return tuple(map(int, value))
 
 
 def weights_of_some(value: Mapping[Any, Any], loss: Any) -> dict[Any, float]:

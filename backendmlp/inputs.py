@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from backendmlp.backend import Backend, detached, namespace, to_numpy
+from backendmlp.data.checks import MAX_CLASSES, is_name
 from backendmlp.errors import InputError
 
 Array = Any
 
-MAX_CLASSES = 1 << 16
 _LEAST_WEIGHT = 1e-30  # of a row: sums of such numbers, and products with rates, leave no range
 
 
@@ -27,7 +26,7 @@ def images(
     Raises :class:`InputError` for another kind, no images, NaN, infinity, or another F than
     ``features``; it calls the images as ``which`` of several says, as "test".
     """
-    what = _named(which, "images")
+    what = _named(which, called(x))
     given, x = x, _as_array(backend, what, x)
     width = _checked_width(what, tuple(x.shape), features)
     xp = namespace(x)
@@ -59,7 +58,7 @@ def labels(
     y = _column(_as_array(backend, what, y), count)
     if tuple(y.shape) != (count,):
         raise InputError(
-            f"the {what} have shape {tuple(y.shape)}; give one for each of the {count} images"
+            f"the {what} have shape {tuple(y.shape)}; give one for each of the {count} rows"
             + _flatter(tuple(y.shape), count)
         )
     one = f"a {what.removesuffix('s')} is"
@@ -91,8 +90,8 @@ def targets(
     shape = tuple(y.shape)
     if len(shape) not in (1, 2) or shape[0] != count or 0 in shape:
         raise InputError(
-            f"the {what} have shape {shape}; give ({count},) or ({count}, outputs), one row for "
-            "each image"
+            f"the {what} have shape {shape}; give ({count},) or ({count}, outputs), one for "
+            "each row of the inputs"
         )
     width = 1 if len(shape) == 1 else shape[1]
     if outputs is not None and width != outputs:
@@ -110,10 +109,15 @@ def weights(backend: Backend, w: Array, count: int, dtype: str) -> Array:
     w = _column(_as_array(backend, "sample weights", w), count)
     if tuple(w.shape) != (count,):
         raise InputError(
-            f"the sample weights have shape {tuple(w.shape)}; give one for each of {count} images"
+            f"the sample weights have shape {tuple(w.shape)}; give one for each of {count} rows"
         )
     w = _reals(backend, "sample weights", w, dtype)
     low, high = float(backend.xp.min(w)), float(backend.xp.max(w))
+    if low == high == 0:
+        raise InputError(
+            "the sample weights are all zero, so that no row counts; give some above zero, or "
+            "leave such rows out"
+        )
     if low < 0 or high == 0:
         raise InputError(
             f"the sample weights go from {low:g} to {high:g}; give numbers of at least zero, some "
@@ -155,10 +159,10 @@ def class_names(names: Any, y: Array, which: str = "") -> tuple[str, ...]:
     return tuple(map(str, found))
 
 
-def is_name(name: Any) -> bool:
-    """Text that a terminal may be shown: no control characters, no halves of surrogate pairs."""
-    text = name.strip() if isinstance(name, str) else ""
-    return text != "" and not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
+def called(x: Any) -> str:
+    """What errors call inputs ``x`` as they are given: "images" where they may be some."""
+    pictures = getattr(x, "ndim", 2) > 2 or str(getattr(x, "dtype", "")).endswith("uint8")
+    return "images" if pictures else "inputs"
 
 
 def is_text(y: Array) -> bool:
@@ -215,12 +219,13 @@ def _checked_width(what: str, shape: tuple[int, ...], features: int | None) -> i
     """How many values an image of ``shape`` has."""
     if features is not None and math.prod(shape) == features and len(shape[:1]) and shape[0] > 1:
         raise InputError(
-            f"the {what} have shape {shape}, that of a single one; give (count, ...), as images[:1]"
+            f"the {what} have shape {shape}, that of a single one; give (count, ...), as "
+            f"{_variable(what)}[:1]"
         )
     if len(shape) < 2 or shape[0] == 0:
         raise InputError(
             f"the {what} have shape {shape}; give at least one, as (count, features) or (count, "
-            "rows, columns); a single one is images[:1]"
+            f"rows, columns); a single one is {_variable(what)}[:1]"
         )
     width = math.prod(shape[1:])
     if width == 0 or (features is not None and width != features):
@@ -242,11 +247,34 @@ def _conversions(what: str, x: Array, given: Any) -> str:
         return f"the {what} hold dates or times{_in_column(given)}; make numbers of them, as days"
     if not xp.isdtype(x.dtype, "integral"):
         return f"the {what} have dtype {kind}; give uint8 pixels from 0 to 255, or floats"
+    variable = _variable(what)
     return (
         f"the {what} have dtype {kind} and go from {int(xp.min(x))} to {int(xp.max(x))}, pixels or "
-        'features; write np.asarray(images).astype("uint8") for pixels from 0 to 255, or '
-        "np.asarray(images) / 255, or standardise them, for features"
+        f'features; write np.asarray({variable}).astype("uint8") for pixels from 0 to 255, or '
+        f"np.asarray({variable}) / 255, or standardise them, for features"
     )
+
+
+def no_numbers(x: Any) -> str | None:
+    """In words, the texts, dates or times that ``x``, an array or a table, holds; None for none."""
+    entries = x
+    for name in getattr(x, "columns", ()):
+        entries = np.asarray(x[name])
+        if told := _kind_of(entries):
+            return f"{told[0]} in column {name!r:.80}, as {told[1]}"
+    told = _kind_of(np.asarray(entries))
+    return told and f"{told[0]}, as {told[1]}"
+
+
+def _kind_of(entries: np.ndarray) -> tuple[str, str] | None:
+    """Text or dates, where ``entries`` hold any, and the first of them."""
+    if entries.dtype.kind in "mM":
+        return "dates or times", f"{entries.flat[0]!s:.80}"
+    if entries.dtype.kind not in "OUST":
+        return None
+    texts = (entry for entry in entries.flat if isinstance(entry, str | bytes))
+    first = next(texts, None)
+    return None if first is None else ("text", f"{str(first)!r:.80}")
 
 
 def _in_column(table: Any) -> str:

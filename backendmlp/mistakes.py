@@ -1,4 +1,4 @@
-"""The classic mistakes with data, each told by one warning; nothing is changed."""
+"""The classic mistakes, most of them with data, each told by one warning; nothing is changed."""
 
 from __future__ import annotations
 
@@ -67,6 +67,16 @@ def look_at_labels(y: Array, classes: int) -> None:
         warn(
             f"the training labels start at {first}, so that the network has {classes} outputs for "
             f"{len(found)} classes; write labels - {first}"
+        )
+
+
+def look_at_warmup(warmup: float, epochs: int, lr: float) -> None:
+    """Warn where the rate climbs through the whole training, and never gets to ``lr``."""
+    if warmup > epochs:
+        warn(
+            f"warmup is {warmup:g} epochs and the training has {epochs}, in which the rate climbs "
+            f"to {lr * epochs / warmup:.3g} and never to {lr:g}; give fewer, or train for longer",
+            UserWarning,
         )
 
 

@@ -214,7 +214,7 @@ class MLP:
             if test is not None:
                 tested = given.alike(at, self.config, *pair("test", test))
             if ranks.rank == 0:
-                given.look(self.config)
+                given.look(self.config, self.warm_start)
             orders = beginning.orders(order, self.config.epochs, start.epoch)
             begin(ranks, self.config, lambda: _facts(given, start, tested, held, order))
             rows, unit = given.rows, given.unit
@@ -248,6 +248,7 @@ class MLP:
         A step is made for each ``batch_size`` of them, the last perhaps of fewer: batch after
         batch of an epoch gives the bits of :meth:`fit`.  The first call needs all ``class_names``,
         unless its labels show them; float features are settled as those of the first call ask for.
+        Rows that all have a weight of zero are refused, as in scikit-learn: leave such a call out.
         """
         beginning.require_open(self.config)
         with self._scope(images) as at:
@@ -465,6 +466,7 @@ class MLP:
         if not on:
             return beginning.anew(self.config, given, parameters)
         sizes = beginning.sizes_for(self.config, given)
+        beginning.require_same(Parameters.of(self.parameters).sizes, sizes)
         beginning.require_shapes(self.parameters, sizes, "the model's parameters have")
         learned = {**self.parameters, **self._slots}
         course = None

@@ -1,5 +1,6 @@
-/* Bitwise steps of a compiled library (argument 1), without Python: prints a hash of their results.
+/* The steps of a compiled library (argument 1), without Python: prints a hash of their results.
  *
+ * Of bitwise numerics, or of native ones with -DNUMERICS=native_float32 -DREAL=float and the like.
  * Inputs come from a generator of whole numbers, the products from three loops, so that whatever
  * the hash differs by was done by the library: its compiler, its system's threads and calls. */
 
@@ -19,6 +20,14 @@
 #define CLONED
 #include "job.h"
 
+#ifndef NUMERICS
+#define NUMERICS bitwise
+#define REAL double
+#endif
+#define TEXT_OF(name) #name
+#define TEXT(name) TEXT_OF(name)
+#define IS_BITWISE (TEXT(NUMERICS)[0] == 'b')
+
 enum { ROWS = 150, WIDTH = 300, BATCH = 64, LAYERS = 4, TENSORS = 2 * LAYERS, SLOTS = 2 };
 enum { UNITS = 25, OUTPUTS = 10, LARGEST_TENSOR = WIDTH * UNITS };
 enum { STEPS_PER_OCTAVE = 64, OCTAVES = 64, EXP_ENTRIES = STEPS_PER_OCTAVE * OCTAVES + 1 };
@@ -27,9 +36,11 @@ enum { TANH_ENTRIES = 3695, STEPS = (ROWS + BATCH - 1) / BATCH };
 static uint8_t pixels[ROWS * WIDTH];
 static int32_t settled[ROWS * WIDTH];
 static int64_t labels[ROWS], order[ROWS];
-static double goals[ROWS * OUTPUTS], weights[ROWS];
-static double learned[(1 + SLOTS) * TENSORS][LARGEST_TENSOR];
-static double parts[2][ROWS], unit[WIDTH], table[EXP_ENTRIES];
+static REAL own[ROWS * WIDTH]; /* features of native numerics */
+static REAL goals[ROWS * OUTPUTS], weights[ROWS];
+static REAL learned[(1 + SLOTS) * TENSORS][LARGEST_TENSOR];
+static REAL parts[2][ROWS];
+static double unit[WIDTH], table[EXP_ENTRIES];
 static double tanh_power[TANH_ENTRIES], tanh_half[TANH_ENTRIES];
 
 /* What is tried on every division of threads; `depth` is of affine layers. */
@@ -62,28 +73,28 @@ static int64_t draw(int64_t limit)
 }
 
 /* C (m, n) = alpha A B + beta C, row-major, A and B transposed or not: as cblas_dgemm. */
-static void gemm(int layout, int trans_a, int trans_b, int64_t m, int64_t n, int64_t k,
-                 double alpha, const double *A, int64_t lda, const double *B, int64_t ldb,
-                 double beta, double *C, int64_t ldc)
+static void gemm(int layout, int trans_a, int trans_b, int64_t m, int64_t n, int64_t k, REAL alpha,
+                 const REAL *A, int64_t lda, const REAL *B, int64_t ldb, REAL beta, REAL *C,
+                 int64_t ldc)
 {
     (void)layout;
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
-            double sum = 0.0;
+            REAL sum = 0;
             for (int64_t p = 0; p < k; p++) {
-                double a = trans_a == PLAIN ? A[i * lda + p] : A[p * lda + i];
-                double b = trans_b == PLAIN ? B[p * ldb + j] : B[j * ldb + p];
+                REAL a = trans_a == PLAIN ? A[i * lda + p] : A[p * lda + i];
+                REAL b = trans_b == PLAIN ? B[p * ldb + j] : B[j * ldb + p];
                 sum += a * b;
             }
-            C[i * ldc + j] = alpha * sum + (beta == 0.0 ? 0.0 : beta * C[i * ldc + j]);
+            C[i * ldc + j] = alpha * sum + (beta == 0 ? 0 : beta * C[i * ldc + j]);
         }
 }
 
-static uint64_t hash(uint64_t before, const double *values, int64_t count)
+static uint64_t hash(uint64_t before, const REAL *values, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
-        uint64_t bits;
-        memcpy(&bits, &values[i], sizeof bits);
+        uint64_t bits = 0;
+        memcpy(&bits, &values[i], sizeof values[i]);
         before = (before ^ bits) * 1099511628211u;
         before ^= before >> 29;
     }
@@ -92,7 +103,7 @@ static uint64_t hash(uint64_t before, const double *values, int64_t count)
 
 /* The entry of a tensor or slot at `row` and `column`: of a hidden layer each group has its own
  * units' in one piece. */
-static double *entry(const struct job *job, int64_t tensor, int64_t row, int64_t column)
+static REAL *entry(const struct job *job, int64_t tensor, int64_t row, int64_t column)
 {
     int64_t layer = (tensor % TENSORS) / 2 + 1, width = job->widths[layer];
     if (tensor % 2)
@@ -113,14 +124,15 @@ static void prepare(const struct job *job)
     for (int64_t i = 0; i < ROWS * WIDTH; i++) {
         pixels[i] = (uint8_t)draw(256);
         settled[i] = (int32_t)(draw(1 << 18) - (1 << 17));
+        own[i] = (REAL)ldexp(settled[i], -17);
     }
     for (int64_t i = 0; i < ROWS; i++) {
         labels[i] = draw(OUTPUTS);
         order[i] = (7 * i + 3) % ROWS;
-        weights[i] = (double)draw(4);
+        weights[i] = (REAL)draw(4);
     }
     for (int64_t i = 0; i < ROWS * OUTPUTS; i++)
-        goals[i] = ldexp((double)(draw(1 << 20) - (1 << 19)), -19);
+        goals[i] = (REAL)ldexp((double)(draw(1 << 20) - (1 << 19)), -19);
     for (int64_t i = 0; i < WIDTH; i++) {
         int finer = (int)draw(3);
         unit[i] = job->kind == PIXELS ? 1.0 : ldexp(1.0, -17 - finer);
@@ -129,7 +141,8 @@ static void prepare(const struct job *job)
     for (int64_t t = 0; t < 2 * job->layers; t += 2)
         for (int64_t column = 0; column < job->widths[t / 2 + 1]; column++)
             for (int64_t row = 0; row < job->widths[t / 2]; row++)
-                *entry(job, t, row, column) = ldexp((double)(draw(1 << 28) - (1 << 27)), -29);
+                *entry(job, t, row, column) =
+                    (REAL)ldexp((double)(draw(1 << 28) - (1 << 27)), -29);
     /* Not 2**(i / 64), but as close as a line between powers of two comes: no library is asked. */
     for (int i = 0; i < EXP_ENTRIES; i++)
         table[i] = ldexp(1.0 + i % STEPS_PER_OCTAVE / 64.0, i / STEPS_PER_OCTAVE - OCTAVES);
@@ -142,12 +155,21 @@ static void prepare(const struct job *job)
 static int64_t (*workspace)(const struct job *);
 static int (*steps)(struct job *);
 
+/* Whether this thread takes subnormal numbers for zero, as those of native numerics do meanwhile. */
+static int flushes(void)
+{
+    volatile double least = 0x1p-1074;
+    return least * 1.0 == 0.0;
+}
+
 /* An epoch of `threads` threads in `groups`: the hash of what comes of it, 0 where it fails. */
 static uint64_t epoch(const struct trial *trial, int64_t threads, int64_t groups)
 {
     const int64_t sizes[] = {WIDTH, UNITS, 17, 5};
     int64_t widths[LAYERS + 1];
     void *tensors[(1 + SLOTS) * TENSORS];
+    enum kind kind = trial->kind == PIXELS ? PIXELS : IS_BITWISE ? FEATURES : OWN;
+    const void *inputs[] = {[PIXELS] = pixels, [FEATURES] = settled, [OWN] = own};
     double scale[STEPS], size[STEPS], epsilon[STEPS], decay[STEPS];
     memcpy(widths, sizes, (size_t)trial->depth * sizeof *sizes);
     widths[trial->depth] = OUTPUTS;
@@ -158,11 +180,11 @@ static uint64_t epoch(const struct trial *trial, int64_t threads, int64_t groups
         decay[s] = trial->decay;
     }
     struct job job = {
-        .inputs = trial->kind == PIXELS ? (void *)pixels : (void *)settled,
+        .inputs = inputs[kind],
         .targets = trial->loss == CROSS_ENTROPY ? (void *)labels : (void *)goals,
         .weights = trial->weighted ? weights : NULL, .order = order, .widths = widths,
         .learned = tensors, .count = ROWS, .batch = BATCH, .layers = trial->depth,
-        .threads = threads, .groups = groups, .kind = trial->kind,
+        .threads = threads, .groups = groups, .kind = kind,
         .activation = trial->activation, .loss = trial->loss, .optimizer = trial->optimizer,
         .parts = {parts[0], parts[1]}, .gemm = (void *)gemm, .scale = scale, .size = size,
         .epsilon = epsilon, .decay = decay, .levels = trial->kind == PIXELS ? 255.0 : 1.0,
@@ -179,7 +201,7 @@ static uint64_t epoch(const struct trial *trial, int64_t threads, int64_t groups
             tensors[s * 2 * job.layers + t] = learned[s * TENSORS + t];
     void *memory = malloc((size_t)workspace(&job) + LINE);
     job.workspace = (void *)(((uintptr_t)memory + LINE - 1) / LINE * LINE);
-    int failed = memory == NULL || steps(&job) || job.done != ROWS;
+    int failed = memory == NULL || steps(&job) || job.done != ROWS || flushes();
     free(memory);
     if (failed)
         return 0;
@@ -198,8 +220,8 @@ int main(int count, char **arguments)
     if (library == NULL)
         return fprintf(stderr, "usage: steps LIBRARY (which must be one)\n"), 2;
     int64_t (*bytes)(void) = FIND(library, "job_bytes");
-    workspace = FIND(library, "workspace_bitwise");
-    steps = FIND(library, "steps_bitwise");
+    workspace = FIND(library, "workspace_" TEXT(NUMERICS));
+    steps = FIND(library, "steps_" TEXT(NUMERICS));
     if (bytes() != sizeof(struct job))
         return fprintf(stderr, "the library is of another version\n"), 2;
     for (int threads = 1; threads <= 4; threads++)

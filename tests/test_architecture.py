@@ -52,19 +52,21 @@ print(*sys.modules)
     assert set(HEAVY) & loaded == set()
 
 
-@pytest.mark.parametrize("name", backendmlp.__all__)
-def test_public_names_stay_what_they_are(name):
+@pytest.mark.parametrize("before", ["pass", "import backendmlp.mlp, backendmlp.training.epochs"])
+@pytest.mark.parametrize("names", ["backendmlp.__all__", "reversed(backendmlp.__all__)"])
+def test_public_names_stay_what_they_are(names, before):
     """Whatever was imported before: a submodule must not shadow a function of its name."""
     code = f"""
+{before}
 import types, backendmlp
-first = backendmlp.{name}
+first = {{name: getattr(backendmlp, name) for name in {names}}}
 import backendmlp.mlp, backendmlp.training.epochs, backendmlp.data
-assert not isinstance(first, types.ModuleType), first
-assert backendmlp.{name} is first, backendmlp.{name}
-assert callable(first)
+for name, found in first.items():
+    assert not isinstance(found, types.ModuleType), name
+    assert getattr(backendmlp, name) is found, name
+    assert callable(found), name
 """
     python(code)
-    python(f"import backendmlp.mlp, backendmlp.training.epochs\n{code}")
 
 
 def refusal(code: str, *path: Path) -> str:

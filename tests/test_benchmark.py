@@ -491,6 +491,7 @@ def benchmarked(tmp_path: Path, *options: str) -> tuple[str, dict[str, Any]]:
     return done.output, json.loads(file.read_text())
 
 
+@pytest.mark.slow
 def test_a_small_real_run(tmp_path: Path) -> None:
     output, found = benchmarked(
         tmp_path, "--discipline", "sgd", "--predict",
@@ -510,6 +511,7 @@ def test_a_small_real_run(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_small_real_run_beside_another_checkout(tmp_path: Path) -> None:
     """Which is this one: its code runs in processes of its own all the same."""
     output, found = benchmarked(

@@ -171,6 +171,7 @@ def test_an_interrupted_run_may_go_on_for_longer(data: Path, tmp_path: Path):
     assert f"weights sha256 {DIGEST}" in train("--resume", tmp_path, "--epochs", 2).out
 
 
+@pytest.mark.slow
 def test_the_pictures_of_a_finished_run(data: Path, tmp_path: Path):
     pytest.importorskip("matplotlib")
     assert train("--data", data, "--epochs", 1, "--out", tmp_path / "a").code == 0

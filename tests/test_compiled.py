@@ -377,6 +377,7 @@ def test_any_optimisation_gives_the_same_bits(build, flags):
         assert golden.run(case) == GOLDEN[case]
 
 
+@pytest.mark.slow
 def test_a_contracted_product_and_sum_would_be_noticed(build):
     """So the flag in pyproject.toml is needed, and the golden digests see that it stays."""
     build("-ffp-contract=fast", "-O3", "-march=native", "-DCLONED=")

@@ -133,6 +133,7 @@ def test_arrays_of_the_device_go_in_and_come_out(numerics):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_is_told_in_a_sentence(folder, data):
     done = python(
         "-m", "backendmlp", "train", "--backend", "cupy", "--data", data, "--lr", 1e200,

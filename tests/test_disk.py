@@ -60,6 +60,7 @@ def test_a_full_disk_is_told_before_the_first_epoch(small_disk, data):
     assert not list(small_disk.glob("run/*"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_meanwhile_keeps_the_last_checkpoint(small_disk, data):
     folder = small_disk / "run"
     process = cl.start("train", "--data", data, "--epochs", 8, "--out", folder)

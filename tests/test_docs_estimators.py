@@ -11,7 +11,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "estimators.md"
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:.*converge")
 def test_the_first_example(tmp_path, monkeypatch, capsys):
     import_or_skip("sklearn")
     import_or_skip("onnx")

@@ -289,7 +289,11 @@ def test_mirrors_may_complete_each_other(server, cache, monkeypatch):
 def test_each_mirror_is_reported(server, cache):
     closed = f"http://127.0.0.1:{closed_port()}/"
     sentence = refused(cache, server.url("missing"), closed, "ftp://x/", "http://[x/", "")
-    assert f"{server.url('missing')} answered 404; {closed} cannot be reached; ftp" in sentence
+    assert f"({server.url('missing')} answered 404; {closed}" in sentence
+    assert "cannot be reached" in sentence
+    assert "ftp://x/" in sentence
+    other = f"http://127.0.0.1:{closed_port()}/"
+    assert f"({closed}, {other} cannot be reached); check" in refused(cache, closed, other)
     assert "(no mirror is named)" in refused(cache)
 
 
@@ -299,9 +303,9 @@ def closed_port() -> int:
 
 
 def test_debian_package_is_advised_for_the_set_it_holds(server, cache):
-    with pytest.raises(InputError, match="install Debian's dataset-fashion-mnist, or get"):
+    with pytest.raises(InputError, match="install Debian's dataset-fashion-mnist, or name"):
         load_named("fashion-mnist", cache=cache, mirrors=[server.url("missing")[:-8]])
-    with pytest.raises(InputError, match="check the connection, or get"):
+    with pytest.raises(InputError, match="check the connection, or name"):
         load_named("mnist", cache=cache, mirrors=server.url("missing"))
 
 
@@ -491,3 +495,12 @@ def test_sets_of_this_machine_are_those_of_the_catalogue(name, cache, monkeypatc
     monkeypatch.setattr(catalogue, "SYSTEM", folder)
     data = load_named(name, cache=cache, mirrors=[])
     assert data.train_images.shape == (60000, 28, 28)
+
+
+def test_what_was_passed_over_is_told_without_its_own_remedy(tmp_path, cache, monkeypatch):
+    folder = fill(tmp_path / "data")
+    (folder / FILES[1]).unlink()
+    monkeypatch.setenv("BACKENDMLP_DATA", str(folder))
+    sentence = refused(cache)
+    assert sentence.endswith(f"passed over: {folder} lacks {FILES[1]} (plain or .gz)")
+    assert len(sentence.replace(str(tmp_path), "")) < 250

@@ -379,7 +379,10 @@ def test_whole_numbers_stand_for_themselves(rows):
         ({"learning_rate_init": -1}, "learning_rate_init is -1; give a finite number above zero"),
         ({"alpha": "x"}, "alpha is 'x'; give"),
         ({"max_iter": 0}, "max_iter is 0; give a whole number"),
-        ({"hidden_layer_sizes": (3, 0)}, "hidden_layer_sizes is 0; give"),
+        (
+            {"hidden_layer_sizes": (3, 0)},
+            r"hidden_layer_sizes is \(3, 0\), with 0 in layer 2; give",
+        ),
         ({"random_state": -1}, "random_state is -1; give"),
         ({"validation_fraction": 2, "early_stopping": True}, "validation_fraction is 2; give"),
         ({"n_iter_no_change": 0}, "n_iter_no_change is 0; give"),
@@ -390,3 +393,82 @@ def test_whole_numbers_stand_for_themselves(rows):
 def test_mistakes_are_told_by_the_names_they_were_made_with(rows, choices, text):
     with pytest.raises(InputError, match=f"^{text}"):
         MLPClassifier(**choices).fit(*rows)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_validation_data_come_in_pairs(rows, kind):
+    for given, missing in (("X_val", "y_val"), ("y_val", "X_val")):
+        half = {given: rows[given == "y_val"]}
+        with pytest.raises(InputError, match=f"^{given} is given without {missing}; give both"):
+            kind().fit(*rows, **half)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "text"),
+    [(3, "is int"), (print, "is a function"), ([3], "is list"), ("f", "is str")],
+)
+def test_callbacks_that_are_none_are_refused(rows, callbacks, text):
+    with pytest.raises(InputError, match=rf"^callbacks {text}; give a list of functions"):
+        MLPClassifier(callbacks=callbacks).fit(*rows)
+
+
+@pytest.mark.parametrize("fit", ["fit", "partial_fit"])
+def test_a_warm_start_of_another_network_speaks_of_the_parameter(rows, fit):
+    model = MLPClassifier((8,), max_iter=1, warm_start=True).fit(*rows)
+    model.set_params(hidden_layer_sizes=(9, 4))
+    with pytest.raises(
+        InputError, match=r"^hidden_layer_sizes is \(9, 4\), and the network .* \(8,"
+    ):
+        getattr(model, fit)(*rows)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_texts_are_told_by_their_column(rows, kind):
+    pandas = import_or_skip("pandas")
+    table = pandas.DataFrame(rows[0])
+    for value, text in (
+        ("Rome", "text in column 'city', as 'Rome'; leave it out"),
+        (pandas.Categorical(["Rome"] * len(table)), "text in column 'city', as 'Rome'"),
+        (pandas.Timestamp("2020-02-03"), "dates or times in column 'city', as 2020-02-03"),
+    ):
+        with pytest.raises(InputError, match=f"^X holds {text}"):
+            kind().fit(table.assign(city=value).rename(columns=str), rows[1])
+    model = kind(max_iter=1).fit(*rows)
+    with pytest.raises(InputError, match=r"^X holds text, as 'red'; leave it out"):
+        model.predict(np.full(rows[0].shape, "red"))
+
+
+def test_text_targets_of_a_regression_lead_to_the_classifier(rows):
+    names = np.where(rows[1] > 0, "yes", "no")
+    for y in (names, names.astype(object)):
+        with pytest.raises(InputError, match=r"^y holds text, as '(yes|no)'; .* MLPClassifier"):
+            MLPRegressor().fit(rows[0], y)
+
+
+def test_the_bits_of_weighted_rows_are_those_of_the_rows_that_docs_estimators_names(rows):
+    x, y = rows
+    weight = np.arange(len(x)) % 2 + (np.arange(len(x)) % 3 == 0)
+    model = MLPClassifier(max_iter=3, batch_size=300).fit(x, y, sample_weight=weight)
+    repeated = MLPClassifier(max_iter=3, batch_size=300)
+    repeated.fit(x.repeat(weight, axis=0), y.repeat(weight))
+    assert model.weights_sha256_ == repeated.weights_sha256_ == digest(repeated.mlp_.parameters)
+
+
+@pytest.mark.parametrize("fit", ["fit", "partial_fit"])
+def test_rows_that_all_count_nothing_are_refused(rows, fit):
+    model = MLPClassifier(max_iter=1).fit(*rows)
+    before = model.weights_sha256_
+    with pytest.raises(
+        InputError, match=r"^the sample weights are all zero, so that no row counts"
+    ):
+        getattr(model, fit)(*rows, sample_weight=np.zeros(len(rows[0])))
+    if fit == "partial_fit":
+        assert model.weights_sha256_ == before
+
+
+def test_labels_that_cannot_be_told_from_y_are_refused(rows):
+    x, mixed = rows[0][:4], np.array(["a", None] * 2, object)
+    with pytest.raises(InputError, match=r"^y holds labels of several kinds: NoneType, str; give"):
+        MLPClassifier().fit(x, mixed)
+    with pytest.raises(InputError, match=r"^class_weight has '0', .* classes 0, 1, 2; give labels"):
+        MLPClassifier(class_weight={"0": 2.0}).fit(*rows)

@@ -172,8 +172,8 @@ def test_what_is_no_array_is_named():
     sparse = pytest.importorskip("scipy.sparse")
     torch = open_or_skip("torch") and pytest.importorskip("torch")
     matrix = sparse.csr_matrix(FLOATS)
-    assert "a sparse csr_matrix; give images.toarray()" in refused(small().fit, matrix, LABELS)
-    assert "images.to_dense()" in refused(
+    assert "a sparse csr_matrix; give inputs.toarray()" in refused(small().fit, matrix, LABELS)
+    assert "inputs.to_dense()" in refused(
         small().fit, torch.asarray(FLOATS).to_sparse(), torch.asarray(LABELS)
     )
     loader = torch.utils.data.DataLoader(torch.asarray(FLOATS))
@@ -194,8 +194,9 @@ def test_test_is_a_pair(test):
 def test_integers_are_not_guessed_at(images):
     """Pixels or features? The sentence spells out both, and both work."""
     sentence = refused(small().fit, images, LABELS)
-    for conversion in ('np.asarray(images).astype("uint8")', "np.asarray(images) / 255"):
-        assert conversion in sentence
+    word = "inputs" if isinstance(images, list) else "images"
+    assert f'np.asarray({word}).astype("uint8")' in sentence
+    assert f"np.asarray({word}) / 255" in sentence
     assert "int" in sentence
     assert f"from {np.min(images)} to {np.max(images)}" in sentence
     assert digest(small().fit(np.asarray(INTS).astype("uint8"), LABELS)) == digest(fitted())

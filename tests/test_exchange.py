@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from conftest import import_or_skip
 
-from backendmlp import MLP, InputError, digest
-from backendmlp.exchange import from_sklearn, from_torch, to_sklearn, to_torch
+from backendmlp import MLP, InputError, digest, exchange
 
 NUMERICS = [{}, {"numerics": "native", "dtype": "float64"}]
 # Bitwise numerics round features to 17 bits and factors to some 24; float64 to 53.
@@ -42,36 +41,36 @@ class TestPyTorch:
     @pytest.mark.parametrize("activation", ["ReLU", "Tanh", "Sigmoid", "Identity"])
     def test_a_model_comes_in_and_goes_back(self, torch, rows, activation, choices):
         module = self.sequential(torch, activation)
-        mlp = from_torch(module, class_names=["a", "b", "c"], **choices)
+        mlp = exchange.from_torch(module, class_names=["a", "b", "c"], **choices)
         assert mlp.config.hidden == (9, 5)
         with torch.no_grad():
             expected = module(torch.asarray(rows[0])).softmax(dim=1).numpy()
-            back = to_torch(mlp, softmax=True)(torch.asarray(rows[0])).numpy()
+            back = exchange.to_torch(mlp, softmax=True)(torch.asarray(rows[0])).numpy()
         close(mlp, mlp.predict_proba(rows[0]), expected)
         np.testing.assert_allclose(back, expected, atol=1e-7)  # weights are on a grid of 2**-29
 
     def test_training_goes_on(self, torch, rows):
         choices = {"warm_start": True, "epochs": 60, "optimizer": "adam", "lr": 0.01}
-        mlp = from_torch(self.sequential(torch, "ReLU"), **choices)
+        mlp = exchange.from_torch(self.sequential(torch, "ReLU"), **choices)
         before = mlp.loss(*rows)
         one, two = mlp.fit(*rows).last_loss, digest(mlp.parameters)
         assert one < 0.5 * before
-        again = from_torch(self.sequential(torch, "ReLU"), **choices).fit(*rows)
+        again = exchange.from_torch(self.sequential(torch, "ReLU"), **choices).fit(*rows)
         assert digest(again.parameters) == two
 
     def test_what_was_trained_here_goes_out(self, torch, rows):
         mlp = MLP(8, epochs=5).fit(*rows)
         with torch.no_grad():
-            found = to_torch(mlp, softmax=True)(torch.asarray(rows[0])).numpy()
+            found = exchange.to_torch(mlp, softmax=True)(torch.asarray(rows[0])).numpy()
         close(mlp, found, mlp.predict_proba(rows[0]))
 
     def test_one_output_is_two_classes_or_a_regression(self, torch, rows):
         both = self.sequential(torch, "Tanh", torch.nn.Sigmoid(), outputs=1)
         with torch.no_grad():
             expected = both(torch.asarray(rows[0])).numpy()
-        mlp = from_torch(both, **NUMERICS[1])
+        mlp = exchange.from_torch(both, **NUMERICS[1])
         close(mlp, mlp.predict_proba(rows[0])[:, 1:], expected)
-        real = from_torch(both[:-1])
+        real = exchange.from_torch(both[:-1])
         assert real.config.regression
         assert real.predict(rows[0]).shape == (120,)
 
@@ -84,7 +83,12 @@ class TestPyTorch:
             (nn.Sequential(), "a Sequential"),
         ):
             with pytest.raises(InputError, match=text):
-                from_torch(module)
+                exchange.from_torch(module)
+
+    def test_weights_without_their_module_are_refused(self, torch):
+        weights = self.sequential(torch, "ReLU").state_dict()
+        with pytest.raises(InputError, match=r"^the module is OrderedDict; give an nn.Sequential"):
+            exchange.from_torch(weights)
 
 
 class TestScikitLearn:
@@ -95,46 +99,48 @@ class TestScikitLearn:
 
         return neural_network
 
-    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    @pytest.mark.filterwarnings("ignore:.*converge")
     @pytest.mark.parametrize("choices", NUMERICS, ids=["bitwise", "native"])
     @pytest.mark.parametrize("classes", [2, 3])
     def test_a_classifier_comes_in_and_goes_back(self, theirs, rows, classes, choices):
         y = np.array(["no", "so", "yes"])[np.minimum(rows[1], classes - 1)]
         one = theirs.MLPClassifier((9, 5), "tanh", solver="lbfgs", max_iter=9, random_state=1)
         one.fit(rows[0], y)
-        two = from_sklearn(one, **choices)
+        two = exchange.from_sklearn(one, **choices)
         close(two.mlp_, two.predict_proba(rows[0]), one.predict_proba(rows[0]))
         assert two.predict(rows[0]).tolist() == one.predict(rows[0]).tolist()
-        back = to_sklearn(two)
+        back = exchange.to_sklearn(two)
         np.testing.assert_allclose(
             back.predict_proba(rows[0]), one.predict_proba(rows[0]), atol=1e-6
         )
         assert back.predict(rows[0]).tolist() == one.predict(rows[0]).tolist()
 
-    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    @pytest.mark.filterwarnings("ignore:.*converge")
     def test_training_goes_on_on_either_side(self, theirs, rows):
         one = theirs.MLPClassifier((9,), max_iter=3, random_state=1).fit(*rows)
-        two = from_sklearn(one, warm_start=True, max_iter=60, learning_rate_init=0.01).fit(*rows)
+        two = exchange.from_sklearn(one, warm_start=True, max_iter=60, learning_rate_init=0.01).fit(
+            *rows
+        )
         assert two.score(*rows) > one.score(*rows)
-        three = to_sklearn(two)
+        three = exchange.to_sklearn(two)
         score = three.score(*rows)
         for _ in range(20):
             three.partial_fit(*rows)
         assert three.score(*rows) >= score - 0.02
 
-    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    @pytest.mark.filterwarnings("ignore:.*converge")
     @pytest.mark.parametrize("outputs", [1, 2])
     def test_a_regressor_comes_in_and_goes_back(self, theirs, rows, outputs):
         y = np.sin(rows[0][:, :outputs])
         one = theirs.MLPRegressor(hidden_layer_sizes=(9,), max_iter=9, random_state=1)
         one.fit(rows[0], y[:, 0] if outputs == 1 else y)
-        two = from_sklearn(one, numerics="native")
+        two = exchange.from_sklearn(one, numerics="native")
         close(two.mlp_, two.predict(rows[0]), one.predict(rows[0]))
-        close(two.mlp_, to_sklearn(two).predict(rows[0]), one.predict(rows[0]))
+        close(two.mlp_, exchange.to_sklearn(two).predict(rows[0]), one.predict(rows[0]))
 
     def test_what_cannot_come_is_told(self, theirs):
         with pytest.raises(InputError, match="of type int; give scikit-learn's"):
-            from_sklearn(3)
+            exchange.from_sklearn(3)
 
 
 def test_parameters_that_are_no_network_are_told():

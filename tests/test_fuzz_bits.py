@@ -17,7 +17,7 @@ import pytest
 
 from backendmlp.arithmetic.bitwise import Bitwise
 from backendmlp.arithmetic.constants import GRID
-from backendmlp.config import OPTIMIZERS
+from backendmlp.config import MONITORS, OPTIMIZERS
 from backendmlp.network.activations import ACTIVATIONS
 from backendmlp.network.losses import LOSSES
 from backendmlp.network.model import Parameters, settle
@@ -47,7 +47,9 @@ def test_a_kept_case(name):
     assert disagreements(CASES[name]) == []
 
 
-@pytest.mark.parametrize("first", range(0, DRAWN, 10))
+@pytest.mark.parametrize(
+    "first", [0, 10, *(pytest.param(n, marks=pytest.mark.slow) for n in range(20, DRAWN, 10))]
+)
 def test_drawn_cases(first):
     for seed in range(first, first + 10):
         case = draw(seed)
@@ -55,7 +57,7 @@ def test_drawn_cases(first):
 
 
 def test_drawn_cases_on_other_libraries():
-    for seed in range(DRAWN, DRAWN + 15):
+    for seed in range(DRAWN, DRAWN + 8):
         case = on(draw(seed), "definition", "compiled", "torch", "strict")  # JAX is slow
         assert disagreements(case) == [], json.dumps(case)
 
@@ -86,7 +88,12 @@ def test_every_choice_is_drawn():
     }.items():
         drawn = {going.config_of(case).as_dict()[name] for case in cases}
         assert drawn == set(known), name
-    assert {len(case["shape"]) for case in cases} == {2, 3, 4, 5, 6}
+    assert {len(case["shape"]) for case in cases} == set(range(2, 11))
+    assert max(case["shape"][-1] for case in cases) > 300
+    assert min(case["choices"].get("epsilon") or 1.0 for case in cases) == 5e-324
+    assert {case["choices"].get("monitor") for case in cases} == {None, *MONITORS}
+    assert sum(case["validated"] for case in cases) > 200
+    assert sum(case["warm"] is not None for case in cases) > 200
     assert {case["start"]["kind"] for case in cases} == set(making.STARTS)
     assert {name for c in cases for path in c["paths"] for name, _ in path} == set(
         going.IMPLEMENTATIONS
@@ -180,3 +187,41 @@ def test_only_flushed_subnormals_are_told_apart():
     assert comparing.only_flushed(one, two)
     assert not comparing.only_flushed(two, one)
     assert not comparing.only_flushed(one, np.array([1.0 + 2**-52, 0.0]))
+
+
+def ordinary(**changes):
+    """A case with nothing odd about it, but for what is changed."""
+    usual = {"kind": "he", "settled": True, "scaled": False}
+    plain = {"inputs": "features", "fill": "normal", "labels": "any", "weights": "none"}
+    sizes = {"shape": [3, 4, 2], "count": 20, "batch": 5, "batches": 1}
+    case = draw(0)
+    return {**case, **plain, **sizes, "start": {**case["start"], **usual}, **changes}
+
+
+def test_a_best_epoch_that_is_lost_in_a_resume_is_found():
+    kept = {"patience": 9, "monitor": "validation_loss", "validation_split": 0.3}
+    path = [["definition", 11], ["definition", None]]
+    case = ordinary(seed=9, epochs=4, lr=3.0, choices=kept, warm=None, paths=[path])
+    assert disagreements(case) == []
+    state = going.Steered.state
+    without = lambda self: dataclasses.replace(state(self), best=None)  # noqa: E731
+    with mock.patch.object(going.Steered, "state", without):
+        (found,) = disagreements(case)
+    assert "epoch 4: ended with" in found.what
+
+
+class Forgetful(going.Steered):
+    """A warm start on array-api-strict that counts its steps from the first again."""
+
+    def _first_step(self, epoch, position):
+        forgets = self.backend.name == "array-api-strict"
+        return super()._first_step(epoch, position) - forgets * self._start.steps
+
+
+def test_a_warm_start_that_forgets_its_steps_is_found():
+    adam = {"optimizer": "adam"}
+    case = ordinary(epochs=2, lr=0.01, choices=adam, warm={}, paths=[[["strict", None]]])
+    assert disagreements(case) == []
+    with mock.patch.object(going, "Steered", Forgetful):
+        (found,) = disagreements(case)
+    assert "epoch 3: " in found.what  # the first whose steps are not counted from the first

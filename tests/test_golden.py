@@ -119,6 +119,14 @@ def test_a_file_with_other_bits_is_not_written_over(tmp_path, monkeypatch):
     assert json.loads(golden.FILE.read_text()) == {"sample": 1, "wide": 9, "new": 3}
 
 
+# One process on the plainest kernels stands for the definition in everybody's every run.
+DEFINITION_SLOW = pytest.mark.parametrize(
+    "kind",
+    [pytest.param("definition", marks=pytest.mark.slow), "compiled-steps"],
+    indirect=True,
+)
+
+
 @pytest.fixture(params=["definition", "compiled-steps"])
 def kind(request) -> dict[str, str]:
     """The variables for the definition, and for compiled steps where they can run."""
@@ -129,10 +137,11 @@ def kind(request) -> dict[str, str]:
 
 
 def test_steps_are_of_the_kind_that_was_asked_for(kind):
-    assert elsewhere("--wide", **kind)["machine"]["compiled"] is (not kind)
+    assert elsewhere(**kind)["machine"]["compiled"] is (not kind)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
+@DEFINITION_SLOW
 def test_any_number_of_threads(kind, threads):
     found = elsewhere("--wide", OPENBLAS_NUM_THREADS=str(threads), **kind)
     assert_golden(found)
@@ -140,7 +149,10 @@ def test_any_number_of_threads(kind, threads):
         pytest.skip(f"OpenBLAS can't be given {threads} threads here; the digests are equal")
 
 
-@pytest.mark.parametrize("kernel", ["Prescott", "Haswell", "native"])
+@pytest.mark.parametrize(
+    "kernel", ["Prescott", "Haswell", pytest.param("native", marks=pytest.mark.slow)]
+)
+@DEFINITION_SLOW
 def test_any_blas_kernel(kind, kernel):
     variables = kind if kernel == "native" else {"OPENBLAS_CORETYPE": kernel, **kind}
     found = elsewhere("--wide", **variables)
@@ -150,6 +162,7 @@ def test_any_blas_kernel(kind, kernel):
         pytest.skip(f"OpenBLAS runs its {architecture} kernels here; the digests are equal")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not KERNELS, reason="this NumPy dispatches to no CPU features here")
 @pytest.mark.parametrize("kept", range(len(KERNELS)))
 def test_any_dispatch_of_numpy(kept):
@@ -172,7 +185,7 @@ def test_everything_at_its_plainest():
     assert_golden(found)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_the_promise_is_not_empty(dtype):
     """Native numerics come out differently in settings where bitwise ones may not."""
     native = "--numerics", "native", "--dtype", dtype

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import struct
 import zipfile
@@ -25,6 +26,8 @@ ARRAYS = {
     "x_test": np.arange(100, 100 + 4 * 2 * 3, dtype=np.uint8).reshape(4, 2, 3),
     "y_test": np.array([2, 1, 0, 0], np.uint8),
 }
+
+NAMES = np.array(["Bee", "Ape", "Cat", "Bee", "Ape", "Cat"])
 
 
 def write(path: Path, save: Any = np.savez, **changes: Any) -> Path:
@@ -141,6 +144,88 @@ def test_pixels_of_any_shape(tmp_path, shape):
     assert load_file(write(tmp_path / "a.npz", **images)).image_shape == shape
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", ["<U3", ">U3", "S3", "<U300"])
+def test_labels_that_are_names(tmp_path, kind, order):
+    """Pieces are read of as many texts as fit, whatever their length."""
+    y_train, y_test = NAMES.astype(kind), NAMES[[1, 2, 0, 0], None].astype(kind, order=order)
+    data = load_file(write(tmp_path / "a.npz", y_train=y_train, y_test=y_test))
+    assert data.class_names == ("Ape", "Bee", "Cat")
+    assert data.train_labels.tolist() == [1, 0, 2, 1, 0, 2]
+    assert data.test_labels.tolist() == [0, 2, 1, 1]
+    assert data.train_labels.dtype == np.uint8
+
+
+def test_names_of_classes(tmp_path):
+    """In the order given, of labels that are numbers and of those that are names."""
+    names = np.array(["Cat", "Ape", "Bee"])
+    numbers = load_file(write(tmp_path / "a.npz", class_names=names))
+    assert numbers.class_names == ("Cat", "Ape", "Bee")
+    assert numbers.train_labels.tolist() == ARRAYS["y_train"].tolist()
+    texts = {"y_train": names[ARRAYS["y_train"]], "y_test": names[ARRAYS["y_test"]]}
+    named = load_file(write(tmp_path / "b.npz", class_names=names, **texts))
+    assert (named.class_names, named.sha256) == (numbers.class_names, numbers.sha256)
+
+
+def test_many_texts_are_no_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_CLASSES", 2)
+    assert "more than 2 different texts" in refused(write(tmp_path / "a.npz", y_train=NAMES))
+
+
+def test_names_go_through_a_run(tmp_path):
+    """To weights of classes, into the model and its predictions, and are what other data go by."""
+    names = np.array(["Cat", "Ape", "Bee"])
+    texts = {"y_train": names[ARRAYS["y_train"]], "y_test": names[ARRAYS["y_test"]]}
+    path, out = write(tmp_path / "a.npz", **texts), tmp_path / "run"
+    options = ("--hidden", 4, "--epochs", 30, "--batch-size", 2, "--class-weight", "Bee=2")
+    assert train("--data", path, "--out", out, *options).code == 0
+    assert receipt(out)["config"]["class_weight"] == [1.0, 2.0, 1.0]
+    assert backendmlp.MLP.load(out / "model.safetensors").class_names == ("Ape", "Bee", "Cat")
+    assert call("verify", out).code == 0
+    seen = call("evaluate", out, "--format", "json")
+    some = np.isin(texts["y_test"], ["Bee", "Cat"])  # of which Bee is number 0 there
+    other = {name: ARRAYS[name][some] for name in ("x_test",)} | {"y_test": texts["y_test"][some]}
+    few = {"x_train": ARRAYS["x_train"][[0, 2]], "y_train": texts["y_train"][[0, 2]]}
+    part = call(
+        "evaluate", out, "--format", "json", "--data", write(tmp_path / "b.npz", **few, **other)
+    )
+    whole = {row["class"]: row["accuracy"] for row in json.loads(seen.out)["classes"]}
+    found = {row["class"]: row["accuracy"] for row in json.loads(part.out)["classes"]}
+    assert found == {name: whole[name] for name in ("Bee", "Cat")}
+    dogs = {"y_train": np.array(["Dog", "Ape"] * 3), "y_test": NAMES[[1] * 4]}
+    result = call("evaluate", out, "--data", write(tmp_path / "c.npz", **dogs))
+    assert "a class 'Dog', which the model does not know" in result.err
+
+
+def test_inputs_in_a_file_of_their_own(tmp_path):
+    out = tmp_path / "run"
+    assert train("--data", write(tmp_path / "a.npz"), "--out", out, "--epochs", 1).code == 0
+    np.savez(tmp_path / "x.npz", x=ARRAYS["x_test"])
+    for name, array in (
+        ("x.npy", ARRAYS["x_test"]),
+        ("f.npy", np.asfortranarray(ARRAYS["x_test"])),
+    ):
+        np.save(tmp_path / name, array)
+        one, two = (
+            call("predict", out, tmp_path / file, "--format", "json") for file in (name, "x.npz")
+        )
+        assert (one.code, two.code) == (0, 0)
+        assert one.out.replace(name, "x.npz") == two.out
+    for array, words in (
+        (np.ones((2, 3), int), "pixels or features; write it again"),
+        (np.array([{}]), "pickled objects"),
+        (np.full((2, 2), "a"), "holds texts"),
+        (np.ones(3), "give uint8 pixels or floats"),
+    ):
+        np.save(tmp_path / "bad.npy", array, allow_pickle=True)
+        result = call("predict", out, tmp_path / "bad.npy")
+        assert result.code == 2
+        assert words in result.err
+    whole = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "bad.npy").write_bytes(whole[:-1])
+    assert "is truncated" in call("predict", out, tmp_path / "bad.npy").err
+
+
 def test_inputs_alone(tmp_path):
     path = write(tmp_path / "a.npz")
     np.testing.assert_array_equal(load_inputs(path)[0], ARRAYS["x_test"])
@@ -200,7 +285,29 @@ SHAPE = "'fortran_order': False, 'shape': "
 BAD = {
     "missing": ({"y_test": None}, "lacks y_test; write it with numpy.savez"),
     "complex": ({"x_train": ARRAYS["x_train"] * 1j}, "numbers of type '<c16'; write it again"),
-    "texts": ({"y_train": np.array(list("abcabc"))}, "holds texts; number the classes: numpy.u"),
+    "texts": ({"x_train": np.full((6, 2, 3), "a")}, "holds texts; make numbers of them, or leave"),
+    "another class": ({"y_train": NAMES, "y_test": np.array(list("hugo"))}, "y_test in"),
+    "names for numbers": ({"y_test": NAMES[:4]}, "the label 'Ape', which is none of the classes s"),
+    "one class": (
+        {"y_train": NAMES[:1].repeat(6), "y_test": NAMES[:1].repeat(4)},
+        "names 1 classes",
+    ),
+    "names twice": (
+        {"class_names": np.array(["a", "b", "a"])},
+        "names 3 classes, 2 of them differ",
+    ),
+    "names as numbers": ({"class_names": np.arange(3)}, "class_names in"),
+    "too few names": ({"class_names": np.array(["a", "b"])}, "has 3 classes, but 2 class names"),
+    "unprintable": (
+        {"class_names": np.array(["a", "b", "\x1b"])},
+        "holds '\\x1b'; name classes by",
+    ),
+    "long texts": ({"y_train": np.array(["a" * 1001] * 6)}, "holds texts of 1001 characters; give"),
+    "no Unicode": (
+        {"y_train": np.array([2**32 - 1, 97, 98, 97, 98, 97], "<u4").view("<U1")},
+        "holds texts that are no Unicode",
+    ),
+    "no UTF-8": ({"y_train": np.array([b"\xff"] * 6)}, "is no .npz file or a damaged one"),
     "records": ({"y_train": np.zeros(6, "u1,u1")}, "a header that cannot be read"),
     "too large": ({"x_test": ARRAYS["x_test"] + np.int16(200)}, "holds numbers from 300 to 323"),
     "negative": ({"x_test": ARRAYS["x_test"] - np.int16(101)}, "holds numbers from -1 to 22"),

@@ -83,7 +83,7 @@ def test_a_regression(features, tmp_path, outputs):
     np.testing.assert_allclose(found, mlp.predict(x), atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:.*converge")
 @pytest.mark.parametrize(
     "labels", [[-1, 0, 7], ["a", "é", "c"], [0.0, 1.0, 3.0]], ids=["integers", "texts", "floats"]
 )

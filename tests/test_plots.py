@@ -207,6 +207,7 @@ class TestFigures:
         with pytest.raises(InputError, match="the run's own data"):
             backendmlp.figures(runs["a"], dataset=load_sample())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("form", plots.FORMATS)
     def test_the_same_bytes_whatever_the_user_has_set(self, runs, tmp_path, form):
         import matplotlib
@@ -410,6 +411,7 @@ class TestConfusion:
     def test_no_mistake_no_word_about_it(self):
         assert "mistake" not in texts(drawing.confusion(np.eye(2, dtype=int), ["a", "b"]))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("classes", [2, 62])
     def test_awkward_names(self, tmp_path, classes):
         """What is written stays in the picture, however long the names are."""
@@ -484,6 +486,7 @@ class TestMistakes:
         assert said in texts(drawing.mistakes(mistakes(number, (3, 2)), counts, ["a", "b"]))
 
 
+@pytest.mark.slow
 def test_pictures_of_inputs_that_are_none(tmp_path):
     """Features have no picture of weights or of mistakes; floats of two dimensions do."""
     x, y = rng.normal(size=(60, 6)), np.arange(60) % 3

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from commandline import train
 from conftest import open_or_skip
 from test_api import FLOATS, IMAGES, LABELS, refused
 
@@ -104,7 +105,7 @@ MISTAKES = {
     # what else is given to fit
     "validation of another width": (
         lambda: small().fit(FLOATS, LABELS, validation=(FLOATS[:, :4], LABELS)),
-        "the validation images have 4 values each; the model takes 20",
+        "the validation inputs have 4 values each; the model takes 20",
     ),
     "validation alone": (lambda: small().fit(FLOATS, LABELS, validation=FLOATS), "give a pair"),
     "nothing to monitor": (
@@ -160,10 +161,10 @@ def test_what_is_wrong_with_a_table_is_named():
 def test_what_holds_tensors_is_told_from_an_array():
     torch = open_or_skip("torch") and pytest.importorskip("torch")
     data = torch.utils.data.TensorDataset(torch.asarray(FLOATS), torch.asarray(LABELS))
-    assert "TensorDataset; give what it holds, as images.tensors[0]" in refused(
+    assert "TensorDataset; give what it holds, as inputs.tensors[0]" in refused(
         small().fit, data, LABELS
     )
-    assert "torch.cat([batch[0] for batch in images])" in refused(
+    assert "torch.cat([batch[0] for batch in inputs])" in refused(
         small().fit, torch.utils.data.DataLoader(data), LABELS
     )
 
@@ -367,3 +368,47 @@ def test_the_command_line_spells_arguments_as_options():
         sentence = refused(backendmlp.select, place["backend"], place["device"])
         assert "--" not in sentence
         assert "leave --device out" in as_options(sentence)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "wrong"), [((8, 0), "0 in layer 2"), ([-1, 8], "-1 in layer 1"), ((8, None), "None")]
+)
+def test_a_wrong_layer_is_shown_among_the_others(hidden, wrong):
+    sentence = refused(lambda: MLP(hidden))
+    assert sentence.startswith(f"hidden is {tuple(hidden)}, with {wrong}")
+
+
+def test_what_is_wrong_with_a_warm_start_is_named():
+    mlp = MLP(8, epochs=1, warm_start=True).fit(FLOATS, LABELS)
+    sentence = refused(lambda: mlp.fit(FLOATS[:, :3], LABELS))
+    assert sentence.startswith("the inputs have 3 values each")
+    mlp.config = dataclasses.replace(mlp.config, hidden=(9, 4))
+    sentence = refused(lambda: mlp.partial_fit(FLOATS, LABELS))
+    assert sentence.startswith("hidden is (9, 4), and the network that is to go on has (8,)")
+    real = MLP(8, epochs=1, warm_start=True, loss="squared_error").fit(FLOATS, LABELS)
+    sentence = refused(lambda: real.fit(FLOATS, np.stack([LABELS, LABELS], axis=1)))
+    assert sentence.startswith("the targets have 2 values each")
+
+
+def test_a_warm_up_that_never_ends_is_told_unless_another_training_may_follow():
+    with pytest.warns(UserWarning, match=r"^warmup is 4 epochs and the training has 2.* to 0\.05 "):
+        MLP(8, epochs=2, warmup=4, lr=0.1).fit(FLOATS, LABELS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MLP(8, epochs=2, warmup=2).fit(FLOATS, LABELS)
+        MLP(8, epochs=2, warmup=4, warm_start=True).fit(FLOATS, LABELS)
+
+
+@pytest.mark.filterwarnings("default:warmup")
+def test_a_warm_up_that_never_ends_is_told_on_the_command_line(tmp_path):
+    result = train("--out", tmp_path / "run", "--hidden", 4, "--epochs", 1, "--warmup", 3)
+    assert result.code == 0
+    assert result.err.startswith("Warning: warmup is 3 epochs and the training has 1")
+
+
+def test_rows_are_only_called_images_where_they_may_be_some():
+    for x, word in ((FLOATS, "inputs"), (FLOATS.reshape(len(FLOATS), -1, 2), "images")):
+        x = np.where(x == x.max(), np.nan, x)
+        assert f"the training {word} hold NaN" in refused(lambda x=x: MLP().fit(x, LABELS))
+    assert "one for each of the" in (said := refused(lambda: MLP().fit(FLOATS, LABELS[:3])))
+    assert said.endswith("rows")

@@ -52,7 +52,8 @@ def evaluate(
             f"the data have {source.classes} classes, the model {len(mlp.class_names)}; "
             "give data of the classes it was trained on"
         )
-    found = mlp.evaluate(source.test_images, source.test_labels)
+    labels = source.test_labels if regression else _labels_of(mlp, source)
+    found = mlp.evaluate(source.test_images, labels)
     outputs = _outputs(mlp, source.test_images)
     result: dict[str, Any] = {
         "data": {"name": source.name, "source": source.source, "sha256": source.sha256},
@@ -64,7 +65,7 @@ def evaluate(
         result["test_r2"] = found.r2
     else:
         result["test_accuracy"] = found.accuracy
-        result["classes"] = _by_class(mlp, source, outputs)
+        result["classes"] = _by_class(mlp, labels, outputs)
     result["predictions_sha256"] = predictions_digest(outputs, regression)
     {"text": _print_scores, "json": _print_result}[form](result)
 
@@ -91,12 +92,31 @@ def _outputs(mlp: MLP, images: Any) -> np.ndarray:
     return np.asarray(mlp.predict_proba(images))
 
 
-def _by_class(mlp: MLP, source: Dataset, shares: np.ndarray) -> list[dict[str, Any]]:
+def _labels_of(mlp: MLP, source: Dataset) -> np.ndarray:
+    """The test labels by the model's numbers: other data may number the same names otherwise."""
+    theirs, ours = source.class_names, mlp.class_names
+    if not _are_names(theirs) or not _are_names(ours) or theirs == ours[: len(theirs)]:
+        return source.test_labels
+    unknown = [name for name in theirs if name not in ours]
+    if unknown:
+        raise InputError(
+            f"the data have a class {unknown[0]!r:.80}, which the model does not know; give data "
+            f"of the classes {', '.join(map(repr, ours[:10])):.300}"
+        )
+    return np.asarray([ours.index(name) for name in theirs])[source.test_labels]
+
+
+def _are_names(names: Sequence[str]) -> bool:
+    """Whether classes have other names than their numbers."""
+    return list(names) != list(map(str, range(len(names))))
+
+
+def _by_class(mlp: MLP, labels: np.ndarray, shares: np.ndarray) -> list[dict[str, Any]]:
     """The accuracy of each class that there are test data of."""
-    right = classes_of(shares) == source.test_labels
+    right = classes_of(shares) == labels
     found = []
     for label, name in enumerate(mlp.class_names):
-        own = right[source.test_labels == label]
+        own = right[labels == label]
         if own.size:
             found.append({"class": name, "accuracy": float(np.mean(own)), "images": own.size})
     return found

@@ -1,4 +1,4 @@
-"""Arrays of numbers in an ``.npz`` file, read without unpickling and with suspicion.
+"""Arrays of numbers, or names of classes, in ``.npz`` files: never unpickled, read with suspicion.
 
 The file is a zip archive of ``.npy`` files.  :mod:`zipfile` walks the archive, given no more than
 :data:`_PIECE` bytes at once, and each array's header is held against a pattern, never evaluated.
@@ -12,15 +12,17 @@ import math
 import os
 import re
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from backendmlp.data.checks import Array
+from backendmlp.data.checks import MAX_CLASSES, Array
 from backendmlp.data.idx import DEFLATE_RATIO, INFLATED_LIMIT
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, open_regular, shown
@@ -33,16 +35,34 @@ _SHAPE = rb"\(\s*(?:\d{1,12}L?\s*,\s*){0,8}(?:\d{1,12}L?\s*)?\)"  # Python 2 wro
 _ITEM = rb"""\s*['"]([a-z_]+)['"]\s*:\s*(['"][^'"]*['"]|True|False|""" + _SHAPE + rb")\s*"
 _HEADER = re.compile(rb"\{" + rb",".join([_ITEM] * 3) + rb",?\s*\}\s*")
 _NUMBER = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248])")
+_TEXT = re.compile(r"[<>|=]?[US](\d{1,4})")
+_LONGEST_TEXT = 1000  # characters: names of classes are shorter by far
+
+
+@dataclass(frozen=True)
+class Texts:
+    """An array of texts: the different ones, as they came, and the number of each entry's."""
+
+    values: tuple[str, ...]
+    numbers: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.numbers.shape
 
 
 def read_arrays(
-    path: StrPath, choose: Callable[[Sequence[str]], Sequence[str]], pixels: Collection[str] = ()
-) -> dict[str, Array]:
+    path: StrPath,
+    choose: Callable[[Sequence[str]], Sequence[str]],
+    pixels: Collection[str] = (),
+    texts: Collection[str] = (),
+) -> dict[str, Any]:
     """The arrays in ``path`` that ``choose`` picks from the names of all, by name.
 
     Integers, booleans (as uint8) and floats of any byte order and layout; half precision becomes
     float32.  Integers in arrays called as in ``pixels`` are images, (n, rows, columns) or more, of
-    0 to 255, and become uint8.  An array may take up to 4 GiB in the file.  Raises
+    0 to 255, and become uint8.  Those called as in ``texts`` may hold texts, or bytes in UTF-8, and
+    come as :class:`Texts`.  An array may take up to 4 GiB in the file.  Raises
     :class:`InputError` where the file is missing, damaged or hostile, or for other arrays.
     """
     with open_regular(path) as file, _explained(path), zipfile.ZipFile(_Pieces(file)) as archive:
@@ -50,9 +70,18 @@ def read_arrays(
         names = choose([name.removesuffix(".npy") for name in present if name.endswith(".npy")])
         members = _find_members(archive, names, path)
         return {
-            name: _read_member(archive, member, f"{name} in {shown(path)}", name in pixels)
+            name: _read_member(
+                archive, member, f"{name} in {shown(path)}", name in pixels, name in texts
+            )
             for name, member in zip(names, members, strict=True)
         }
+
+
+def read_array(path: StrPath) -> Array:
+    """The array of inputs in the ``.npy`` file at ``path``, as :func:`read_arrays` reads one."""
+    with open_regular(path) as file, _explained(path):
+        size = os.fstat(file.fileno()).st_size
+        return _read_array(file, size, shown(path), pixels=True, texts=False)
 
 
 class _Pieces(io.RawIOBase):
@@ -121,8 +150,8 @@ def _find_members(
 
 
 def _read_member(
-    archive: zipfile.ZipFile, member: zipfile.ZipInfo, part: str, pixels: bool
-) -> Array:
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, part: str, pixels: bool, texts: bool
+) -> Any:
     """The array in ``member``, of the shape that its header tells."""
     if member.flag_bits & 1:
         raise InputError(f"{part} is encrypted; write it without a password")
@@ -141,23 +170,35 @@ def _read_member(
             f"{member.compress_size:,} cannot hold; fetch it again"
         )
     with archive.open(member) as stream:
-        dtype, fortran_order, shape, offset = _read_header(stream, part)
-        size = member.file_size - offset
-        expected = math.prod(shape) * dtype.itemsize
-        if size != expected:
-            raise InputError(
-                f"{part} {'is truncated' if size < expected else 'goes on after its data'}: its "
-                f"header promises {expected:,} bytes, the archive {size:,}; fetch it again"
-            )
-        convert = _converter(dtype, len(shape), part, pixels)
-        array = _read_values(stream, size, dtype, convert, part)
+        return _read_array(stream, member.file_size, part, pixels, texts)
+
+
+def _read_array(
+    stream: IO[bytes] | BinaryIO, file_size: int, part: str, pixels: bool, texts: bool
+) -> Any:
+    """The array in a ``stream`` of so many bytes."""
+    dtype, fortran_order, shape, offset = _read_header(stream, part, texts)
+    size = file_size - offset
+    expected = math.prod(shape) * dtype.itemsize
+    if size != expected:
+        raise InputError(
+            f"{part} {'is truncated' if size < expected else 'goes on after its data'}: its "
+            f"header promises {expected:,} bytes, and it has {size:,}; fetch it again"
+        )
+    if dtype.kind in "US":
+        numbered = _Numbered(part)
+        array = _read_values(stream, size, dtype, numbered, part)
+        return Texts(numbered.values, array.reshape(shape, order="F" if fortran_order else "C"))
+    array = _read_values(stream, size, dtype, _converter(dtype, len(shape), part, pixels), part)
     if fortran_order:
         array = np.ascontiguousarray(array.reshape(shape[::-1]).T)
     array.flags.writeable = False
     return array.reshape(shape)
 
 
-def _read_header(stream: IO[bytes], part: str) -> tuple[np.dtype, bool, tuple[int, ...], int]:
+def _read_header(
+    stream: IO[bytes], part: str, texts: bool
+) -> tuple[np.dtype, bool, tuple[int, ...], int]:
     """The dtype, whether the order is Fortran's, the shape, and how many bytes told all this."""
     start = stream.read(8)
     if start[:6] != _MAGIC or start[6:] not in (b"\1\0", b"\2\0", b"\3\0"):
@@ -174,24 +215,30 @@ def _read_header(stream: IO[bytes], part: str) -> tuple[np.dtype, bool, tuple[in
             "again with .astype('uint8') or .astype('float32')"
         )
     sizes = tuple(map(int, re.findall(rb"\d+", shape)))
-    dtype = _number(kind[1:-1].decode("latin-1"), part)
+    dtype = _number(kind[1:-1].decode("latin-1"), part, texts)
     return dtype, order == b"True", sizes, len(start + counted + text)
 
 
-def _number(kind: str, part: str) -> np.dtype[Any]:
+def _number(kind: str, part: str, texts: bool) -> np.dtype[Any]:
+    text = _TEXT.fullmatch(kind) if texts else None
+    if text is not None:
+        if not 0 < int(text[1]) <= _LONGEST_TEXT:
+            raise InputError(
+                f"{part} holds texts of {text[1]} characters; give shorter ones, from 1 to "
+                f"{_LONGEST_TEXT:,}"
+            )
+        return np.dtype(kind)
     letter = kind.lstrip("<>|=")[:1]
     if letter == "O":
         again = ".astype('uint8') for pixels or .astype('float32') for features"
         if part.startswith("y_"):
-            again = "numpy.unique(labels, return_inverse=True)[1] for classes"
+            again = ".astype(str) for the names of classes, or .astype('int64') for numbers"
         raise InputError(
             f"{part} holds pickled objects, which could run code and are never read; write it "
             f"again with {again}"
         )
     if letter in ("U", "S"):
-        raise InputError(
-            f"{part} holds texts; number the classes: numpy.unique(labels, return_inverse=True)[1]"
-        )
+        raise InputError(f"{part} holds texts; make numbers of them, or leave them out")
     if not _NUMBER.fullmatch(kind):
         raise InputError(
             f"{part} holds numbers of type {kind[:20]!a}; write it again with .astype('uint8') or "
@@ -227,6 +274,38 @@ def _bytes(values: Array, part: str) -> Array:
     return values.astype(np.uint8)
 
 
+class _Numbered:
+    """Makes of pieces of texts the numbers of their values, which it gathers."""
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+        self._numbers: dict[str, int] = {}
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        return tuple(self._numbers)
+
+    def __call__(self, texts: Array) -> Array:
+        if not len(texts):
+            return np.empty(0, np.int32)
+        if texts.dtype.kind == "U" and _points(texts).max() > sys.maxunicode:
+            raise InputError(f"{self.part} holds texts that are no Unicode; write it again")
+        found, inverse = np.unique(texts, return_inverse=True)
+        names = [text.decode() if isinstance(text, bytes) else text for text in found.tolist()]
+        numbers = [self._numbers.setdefault(name, len(self._numbers)) for name in names]
+        if len(self._numbers) > MAX_CLASSES:
+            raise InputError(
+                f"{self.part} holds more than {MAX_CLASSES:,} different texts, too many for names "
+                "of classes; give numbers"
+            )
+        return np.asarray(numbers, np.int32)[inverse]
+
+
+def _points(texts: Array) -> Array:
+    """The code points of texts, which NumPy hands to Python whatever they are."""
+    return texts.view(np.dtype(np.uint32).newbyteorder(texts.dtype.byteorder))
+
+
 def _read_values(
     stream: IO[bytes],
     size: int,
@@ -236,10 +315,11 @@ def _read_values(
 ) -> Array:
     """``size`` bytes of values, converted piece by piece."""
     data = bytearray()
-    kept = convert(np.zeros(1, dtype)).dtype
-    for start in range(0, size, _PIECE):
-        piece = stream.read(min(_PIECE, size - start))
-        if len(piece) < min(_PIECE, size - start):
+    kept = convert(np.zeros(0 if dtype.kind in "US" else 1, dtype)).dtype
+    whole = _PIECE // dtype.itemsize * dtype.itemsize
+    for start in range(0, size, whole):
+        piece = stream.read(min(whole, size - start))
+        if len(piece) < min(whole, size - start):
             raise InputError(f"{part} is truncated: its data end too early; fetch it again")
         data += convert(np.frombuffer(piece, dtype)).tobytes()
     return np.frombuffer(data, kept)

@@ -161,8 +161,8 @@ def load_named(
                 return dataset
     if cached in passed:
         raise InputError(
-            f"the cache cannot take {name}: {passed[cached]}; move {shown(cached)} elsewhere to "
-            "have it downloaded again"
+            f"the cache cannot take {name}: {_without_remedy(passed[cached])}; move "
+            f"{shown(cached)} elsewhere to have it downloaded again"
         )
     download(
         entry.files,
@@ -214,7 +214,7 @@ def _letters(name: str) -> str:
 
 def _tell(name: str, passed: Mapping[Path, str], folder: Path) -> None:
     if passed:
-        why = "; ".join(passed.values())
+        why = "; ".join(map(_without_remedy, passed.values()))
         warnings.warn(f"{name} comes from {shown(folder)}; passed over: {why}", stacklevel=3)
 
 
@@ -235,10 +235,15 @@ def _choose_mirrors(entry: Entry, mirrors: Sequence[str] | None) -> Sequence[str
 def _advice(entry: Entry, passed: Mapping[Path, str]) -> str:
     install = f"install Debian's {entry.package}, " if entry.package else ""
     return (
-        f"check the connection, {install}or get the four IDX files elsewhere and name their "
-        "folder with --data DIR or BACKENDMLP_DATA"
-        + "".join(f"; passed over: {why}" for why in passed.values())
+        f"check the connection, {install}or name a folder of the four IDX files with --data DIR or "
+        "BACKENDMLP_DATA"
+        + "".join(f"; passed over: {_without_remedy(why)}" for why in passed.values())
     )
+
+
+def _without_remedy(sentence: str) -> str:
+    """What is wrong, where another remedy follows."""
+    return sentence.partition("; ")[0]
 
 
 def _load_verified(name: str, entry: Entry, folder: Path) -> Dataset:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -103,6 +105,24 @@ def require_known(labels: Array, part: str, classes: int, training_part: str) ->
         raise InputError(
             f"{part} holds label {labels[where]:g} at position {where}, but the labels in "
             f"{training_part} end at {classes - 1}; check that they belong together"
+        )
+
+
+def is_name(name: Any) -> bool:
+    """Text that a terminal may be shown: no control characters, no halves of surrogate pairs."""
+    text = name.strip() if isinstance(name, str) else ""
+    return text != "" and not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
+
+
+def require_names(names: Collection[str], part: str) -> None:
+    """Refuse names of classes that are not at least two different printable texts."""
+    wrong = [name for name in names if not is_name(name)]
+    if wrong:
+        raise InputError(f"{part} holds {wrong[0]!a:.80}; name classes by printable texts")
+    if not 2 <= len(names) <= MAX_CLASSES or len(set(names)) < len(names):
+        raise InputError(
+            f"{part} names {len(names):,} classes, {len(set(names)):,} of them differently; name "
+            f"from two to {MAX_CLASSES:,}, each once"
         )
 
 

@@ -92,20 +92,20 @@ class _Mirrors:
 
     def fetch(self, file: RemoteFile, folder: Path) -> None:
         """Put ``file`` into ``folder``."""
-        failures = []
+        failures: dict[str, list[str]] = {}
         for address in self.addresses:
             try:
                 self._fetch_from(address, file, folder)
             except _MirrorError as failure:
-                failures.append(f"{address} {failure}")
+                failures.setdefault(str(failure), []).append(address)
             else:
                 # Asked first from now on, lest each file wait for the same silent mirror.
                 self.addresses.remove(address)
                 self.addresses.insert(0, address)
                 return
+        told = "; ".join(f"{', '.join(places)} {why}" for why, places in failures.items())
         raise InputError(
-            f"{file.name}.gz cannot be downloaded "
-            f"({'; '.join(failures) or 'no mirror is named'}); {self.advice}"
+            f"{file.name}.gz cannot be downloaded ({told or 'no mirror is named'}); {self.advice}"
         )
 
     def _fetch_from(self, address: str, file: RemoteFile, folder: Path) -> None:

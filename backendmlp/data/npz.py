@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
-from backendmlp.data.archive import read_arrays
-from backendmlp.data.checks import Array, checked_inputs
+import numpy as np
+
+from backendmlp.data.archive import Texts, read_array, read_arrays
+from backendmlp.data.checks import Array, checked_inputs, require_names
 from backendmlp.data.dataset import Dataset
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, open_regular, shown
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 OPTIONAL = ("w_train", "x_valid", "y_valid")  # in the order of a data set's parts
+CLASSES = "class_names"
 
+_NPY = b"\x93NUMPY"  # how a file of one array begins
+
+_LABELS = ("y_train", "y_test", "y_valid")
 _INPUTS = ("x_train", "x_test", "x_valid", "x")
 _TABLES = (".csv", ".tsv", ".txt", ".dat", ".parquet", ".xlsx", ".xls", ".json")
 _READ = "import numpy as np; t = np.loadtxt(FILE, delimiter=',', skiprows=1); "
@@ -33,7 +40,9 @@ def load_file(
     Inputs are pixels, uint8 of any shape (n, ...) or whole numbers from 0 to 255 of any integer
     dtype (n, rows, cols), or features: floats (n, ...).  A last dimension of 1 behind rows and
     columns is left out.  Labels are whole numbers or booleans (n,) or (n, 1); other targets, (n,)
-    or (n, C), are for a regression.  ``w_train`` (n,) may say what each row counts for, ``x_valid``
+    or (n, C), are for a regression.  ``class_names`` (C,) may name the classes; labels may be such
+    names themselves, and without ``class_names`` the classes are those among ``y_train``, in the
+    order of their characters.  ``w_train`` (n,) may say what each row counts for, ``x_valid``
     and ``y_valid`` be data to validate with.  All of any byte order and layout, up to 4 GiB each in
     the file.  The digest is that of the same arrays in IDX files.
 
@@ -41,7 +50,12 @@ def load_file(
     :raises InputError: the file is missing, damaged or hostile, or the arrays do not fit together.
     """
     _refuse_table(path, _TABLE_OF_DATA)
-    found = read_arrays(path, lambda present: _chosen(present, path), _INPUTS)
+    found = read_arrays(path, lambda present: _chosen(present, path), _INPUTS, (*_LABELS, CLASSES))
+    theirs = _names(found, path)
+    class_names = class_names or theirs
+    for label in _LABELS:
+        if isinstance(found.get(label), Texts):
+            found[label] = _numbers(found[label], class_names, f"{label} in {shown(path)}")
     shaped = {name: _without_last(name, array) for name, array in found.items()}
     stem = os.path.basename(os.path.abspath(path)).removesuffix(".npz")
     pair = (shaped["x_valid"], shaped["y_valid"]) if "x_valid" in shaped else None
@@ -62,8 +76,11 @@ def load_file(
 def load_inputs(path: StrPath) -> tuple[Array, str]:
     """The inputs in an ``.npz`` file, (n, ...), called ``x``, or ``x_test`` of a data set.
 
-    Also their name.  They are as in :func:`load_file`, which raises the same errors.
+    Also their name; those in an ``.npy`` file have none.  They are as in :func:`load_file`, which
+    raises the same errors.
     """
+    if _start(path) == _NPY:
+        return checked_inputs(_without_last("x", read_array(path)), shown(path)), ""
     _refuse_table(path, _TABLE_OF_INPUTS)
 
     def choose(present: Sequence[str]) -> Sequence[str]:
@@ -96,7 +113,36 @@ def _chosen(present: Sequence[str], path: StrPath) -> list[str]:
                 f"{shown(path)} holds {name[:40]!a}, and what is read is called {known}; give it "
                 "one of these names, or leave it out"
             )
-    return [name for name in (*NAMES, *OPTIONAL) if name in present]
+    return [name for name in (*NAMES, *OPTIONAL, CLASSES) if name in present]
+
+
+def _names(found: dict[str, Any], path: StrPath) -> tuple[str, ...]:
+    """The names of the classes, where the file names any; takes their array out of ``found``."""
+    given, labels = found.pop(CLASSES, None), found["y_train"]
+    if given is not None:
+        part = f"{CLASSES} in {shown(path)}"
+        if not isinstance(given, Texts) or len(given.shape) != 1:
+            raise InputError(f"{part} holds no texts (classes,); write one name for each class")
+        names = tuple(given.values[number] for number in given.numbers)
+    elif isinstance(labels, Texts):
+        part, names = f"y_train in {shown(path)}", tuple(sorted(labels.values))
+    else:
+        return ()
+    require_names(names, part)
+    return names
+
+
+def _numbers(labels: Texts, names: tuple[str, ...], part: str) -> Array:
+    """The numbers of classes, (n,), of labels that are their names."""
+    numbers = {name: number for number, name in enumerate(names)}
+    unknown = [value for value in labels.values if value not in numbers]
+    if unknown:
+        known = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
+        raise InputError(
+            f"{part} holds the label {unknown[0]!a:.80}, which is none of the classes "
+            f"{known or 'since y_train holds numbers'!s:.300}; check its spelling"
+        )
+    return np.asarray([numbers[value] for value in labels.values], np.int64)[labels.numbers]
 
 
 def _without_last(name: str, array: Array) -> Array:
@@ -106,16 +152,14 @@ def _without_last(name: str, array: Array) -> Array:
 
 
 def is_archive(path: StrPath) -> bool:
-    """Whether a file is one for the functions here, if only to be refused: ``.npz`` or a table."""
-    with open_regular(path) as file:
-        return file.read(4) == b"PK\3\4" or _ending(path) in (".npz", ".npy", *_TABLES)
+    """Whether a file is one for the functions here, if only to be refused: of NumPy or a table."""
+    start = _start(path)
+    return start[:4] == b"PK\3\4" or start == _NPY or _ending(path) in (".npz", ".npy", *_TABLES)
 
 
 def _refuse_table(path: StrPath, program: str) -> None:
     """Say how to make an ``.npz`` file of a table, or of one array."""
-    with open_regular(path) as file:
-        start = file.read(6)
-    if start == b"\x93NUMPY":
+    if _start(path) == _NPY:
         raise InputError(
             f"{shown(path)} holds one array alone; put all that is needed into one file, with "
             f"numpy.savez({program.partition('savez(')[2]}"
@@ -124,6 +168,11 @@ def _refuse_table(path: StrPath, program: str) -> None:
         raise InputError(
             f"{shown(path)} is a table, and an .npz file is wanted; make one in Python{program}"
         )
+
+
+def _start(path: StrPath) -> bytes:
+    with open_regular(path) as file:
+        return file.read(len(_NPY))
 
 
 def _ending(path: StrPath) -> str:

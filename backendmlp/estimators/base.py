@@ -23,9 +23,11 @@ from backendmlp.estimators.scikit import (
     check_random_state,
     validate_data,
 )
+from backendmlp.inputs import no_numbers
 from backendmlp.mlp import MLP
 from backendmlp.training import stopping
 from backendmlp.training.balance import split
+from backendmlp.training.beginning import require_functions
 from backendmlp.training.records import EpochRecord
 
 Array = Any
@@ -138,6 +140,8 @@ class BaseMLP(BaseEstimator):
         self, x: Array, y: Array, sample_weight: Array | None, validation: Any, **of_classes: Any
     ) -> None:
         """Train on checked inputs ``x`` (N, F) and targets, from the start or on from before."""
+        if self.callbacks is not None:
+            require_functions("callbacks", self.callbacks)
         on = self.warm_start and hasattr(self, "mlp_")
         x, y, weight = _counting(x, y, sample_weight, self._one_batch())
         names = of_classes.pop("class_names", None)
@@ -264,7 +268,40 @@ class BaseMLP(BaseEstimator):
                 f"were of {_told(self.fitted_on_)}; call move_to(X) first to predict from now on "
                 "for what is like X"
             )
-        return floats(validate_data(self, X, reset=False))
+        return validated(self, X, reset=False)
+
+
+def validated(estimator: BaseMLP, X: Array, y: Any = "no_validation", **how: Any) -> Any:
+    """What scikit-learn's ``validate_data`` makes of ``X``, and perhaps of ``y``; ``X`` as floats.
+
+    With ``y_numeric`` ``y`` too.  Texts and dates among them are told in a sentence that names
+    their column.
+    """
+    try:
+        found = validate_data(estimator, X, y, **how)
+        if not isinstance(found, tuple):
+            return floats(found)
+        return floats(found[0]), floats(found[1]) if how.get("y_numeric") else found[1]
+    except (TypeError, ValueError) as error:
+        if odd := no_numbers(X):
+            example = "days since the first" if odd[:5] == "dates" else "a OneHotEncoder does"
+            raise InputError(
+                f"X holds {odd}; leave it out, or make numbers of it, as {example}"
+            ) from error
+        if how.get("y_numeric") and (odd := no_numbers(y)):
+            raise InputError(
+                f"y holds {odd}; a regression needs numbers, and MLPClassifier tells classes apart"
+            ) from error
+        raise
+
+
+def both_or_none(X_val: Any, y_val: Any) -> bool:
+    """Whether there are validation data; raises :class:`InputError` for one without the other."""
+    for name, one, other in (("X_val", X_val, y_val), ("y_val", y_val, X_val)):
+        if one is None and other is not None:
+            given = "y_val" if name == "X_val" else "X_val"
+            raise InputError(f"{given} is given without {name}; give both or neither")
+    return X_val is not None
 
 
 def floats(x: Array) -> Array:

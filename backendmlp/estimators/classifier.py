@@ -9,13 +9,9 @@ import numpy as np
 
 from backendmlp.backend import to_numpy
 from backendmlp.errors import InputError
-from backendmlp.estimators.base import BaseMLP, floats
+from backendmlp.estimators.base import BaseMLP, both_or_none, validated
 from backendmlp.estimators.labels import Labels
-from backendmlp.estimators.scikit import (
-    ClassifierMixin,
-    check_classification_targets,
-    validate_data,
-)
+from backendmlp.estimators.scikit import ClassifierMixin, check_classification_targets
 
 Array = Any
 
@@ -344,12 +340,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _checked(self, X: Array, y: Array, reset: bool) -> tuple[Array, np.ndarray]:
         """``X`` as floats on its device, ``y`` (N,) in host memory."""
         y = None if y is None else _host(y)
-        x, targets = validate_data(self, X, y, reset=reset)
-        check_classification_targets(targets)
-        return floats(x), targets
+        x, targets = validated(self, X, y, reset=reset)
+        try:
+            check_classification_targets(targets)
+        except TypeError as error:  # of labels that cannot be sorted, as texts and None
+            kinds = sorted({type(label).__name__ for label in targets.flat})
+            raise InputError(
+                f"y holds labels of several kinds: {', '.join(kinds)[:200]}; give labels of one "
+                "kind, none of them missing"
+            ) from error
+        return x, targets
 
     def _validation(self, X: Array, y: Array) -> tuple[Array, np.ndarray] | None:
-        if X is None and y is None:
+        if not both_or_none(X, y):
             return None
         x, targets = self._checked(X, y, reset=False)
         return x, self._labels.encode(targets)

@@ -10,8 +10,8 @@ import numpy as np
 
 from backendmlp import backend as backends
 from backendmlp.backend import to_numpy
+from backendmlp.data.checks import is_name
 from backendmlp.errors import InputError
-from backendmlp.inputs import is_name
 
 Array = Any
 
@@ -67,5 +67,9 @@ class Labels:
         values = self.values.tolist()
         unknown = [label for label in given if label not in values]
         if unknown and any(value not in given for value in values):
-            raise InputError(f"class_weight has {unknown[0]!r:.80}, which is none of the classes")
+            known = ", ".join(map(repr, values[:10])) + (", ..." if len(values) > 10 else "")
+            raise InputError(
+                f"class_weight has {unknown[0]!r:.80}, which is none of the classes {known:.300}; "
+                "give labels as they are in y"
+            )
         return tuple(given.get(value, 1.0) for value in values)

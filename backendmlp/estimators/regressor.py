@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from backendmlp.estimators.base import BaseMLP, floats
-from backendmlp.estimators.scikit import RegressorMixin, column_or_1d, validate_data
+from backendmlp.estimators.base import BaseMLP, both_or_none, validated
+from backendmlp.estimators.scikit import RegressorMixin, column_or_1d
 
 Array = Any
 
@@ -89,7 +89,7 @@ callbacks
         """
         x, targets = self._checked(X, y, reset=True)
         shown = None
-        if X_val is not None or y_val is not None:
+        if both_or_none(X_val, y_val):
             shown = self._checked(X_val, y_val, reset=False)
         self._fit(x, targets, sample_weight, shown)
         self.out_activation_ = "identity"
@@ -134,10 +134,10 @@ callbacks
 
     def _checked(self, X: Array, y: Array, reset: bool) -> tuple[Array, Array]:
         """``X`` and ``y`` as floats on their devices."""
-        x, targets = validate_data(self, X, y, reset=reset, multi_output=True, y_numeric=True)
+        x, targets = validated(self, X, y, reset=reset, multi_output=True, y_numeric=True)
         if targets.ndim == 2 and targets.shape[1] == 1:
             targets = column_or_1d(targets, warn=True)
-        return floats(x), floats(targets)
+        return x, targets
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

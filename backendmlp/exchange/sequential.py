@@ -82,6 +82,11 @@ def from_torch(
 
 def _parts(module: Any) -> tuple[list[Any], list[str], list[str]]:
     """The Linear layers, what stands between each two of them, and behind the last."""
+    if not hasattr(module, "children"):
+        raise InputError(
+            f"the module is {type(module).__name__}; give an nn.Sequential with such "
+            "weights, or call MLP.of(parameters)"
+        )
     linear: list[Any] = []
     kinds: list[list[str]] = []
     for leaf in _leaves(module):

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from backendmlp.config import Config, definition
+from backendmlp.data.checks import is_name
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath
-from backendmlp.inputs import is_name
 from backendmlp.network.model import shapes
 from backendmlp.runs.parsing import parse_config, parse_data
 from backendmlp.strictjson import JSONError, from_json, show, to_json

@@ -152,7 +152,9 @@ def read(path: StrPath) -> Record:
         )
     try:
         return parse(from_json(text))
-    except (JSONError, InputError) as error:
+    except JSONError as error:
+        raise InputError(f"receipt {str(path)!r} {error}") from error
+    except InputError as error:
         raise InputError(f"receipt {str(path)!r}: {error}") from error
 
 

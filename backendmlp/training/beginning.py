@@ -49,6 +49,21 @@ def require_shapes(arrays: Mapping[str, Array], sizes: tuple[int, ...], whose: s
         raise InputError(f"{whose} the shapes {found}; give {wanted}")
 
 
+def require_same(before: tuple[int, ...], sizes: tuple[int, ...]) -> None:
+    """Refuse to go on with a network of the sizes ``before`` as one of other ``sizes``."""
+    if before[1:-1] != sizes[1:-1]:
+        raise InputError(
+            f"hidden is {sizes[1:-1]}, and the network that is to go on has {before[1:-1]}; give "
+            "the same, or begin anew: with another model, or without a warm start"
+        )
+    for what, old, new in (("inputs", before[0], sizes[0]), ("targets", before[-1], sizes[-1])):
+        if old != new:
+            raise InputError(
+                f"the {what} have {new} values each, and those that the model learned from {old}; "
+                "give as many, or begin anew with another model"
+            )
+
+
 def require_sane(parameters: Mapping[str, Array]) -> None:
     """Refuse parameters that are no numbers, or larger than bitwise numerics goes."""
     for name, value in parameters.items():

@@ -40,13 +40,16 @@ class Given:
     unit: Array | None
     named: bool
 
-    def look(self, config: Config) -> None:
-        """Warn of the classic mistakes with data to train on.
+    def look(self, config: Config, goes_on: bool = False) -> None:
+        """Warn of the classic mistakes; ``goes_on`` says that another training may follow this one.
 
         Cheap beside reading the data: of pixels that are bright anywhere, and of floats, it takes
         a thousand rows.
         """
         self.look_at_inputs(config)
+        assert config.lr is not None
+        if not goes_on:
+            mistakes.look_at_warmup(config.warmup, config.epochs, config.lr)
         if config.regression:
             mistakes.look_at_targets(self.rows.targets)
         elif not self.named:
@@ -144,8 +147,8 @@ def taken(
     settled_x, on_device = x, None
     if unit is not None and unit.shape[0] != x.shape[1]:
         raise InputError(
-            f"the images have {x.shape[1]} values each, and those that the model learned from "
-            f"{unit.shape[0]}; give as many, or begin anew with another model"
+            f"the {inputs.called(images)} have {x.shape[1]} values each, and those that the model "
+            f"learned from {unit.shape[0]}; give as many, or begin anew with another model"
         )
     if needs_unit(config.numerics, x):
         on_device = feature_unit(x) if unit is None else at.asarray(unit, "float64")

@@ -70,9 +70,11 @@ def keeps_best(config: Config, record: EpochRecord) -> bool:
     return config.patience is not None and monitor(config, record) != "train_loss"
 
 
-def replayed(config: Config, records: Iterable[EpochRecord]) -> Course:
-    """The course that epochs with ``records`` led to."""
-    course = begin(config)
+def replayed(
+    config: Config, records: Iterable[EpochRecord], course: Course | None = None
+) -> Course:
+    """The course that epochs with ``records`` led to, from ``course`` or from the start."""
+    course = course or begin(config)
     for record in records:
         course = after(course, config, record)
     return course

@@ -236,7 +236,7 @@ class Trainer:
 
     def replay(self, records: Iterable[EpochRecord]) -> None:
         """Find the course again that epochs with ``records`` led to."""
-        self.course = stopping.replayed(self.config, records)
+        self.course = stopping.replayed(self.config, records, self._start.course)
 
     def take_best(self) -> None:
         """Put the best epoch's parameters in the place of the last ones', where they are kept."""
@@ -346,11 +346,11 @@ class Trainer:
         if order.shape != (self.count,) or order.dtype.kind not in "iu":
             raise InputError(
                 f"the order of epoch {self.epoch + 1} has shape {order.shape} and dtype "
-                f"{order.dtype}; give {self.count} whole numbers, one for each image"
+                f"{order.dtype}; give {self.count} whole numbers, one for each row"
             )
         if order.min() < 0 or order.max() >= self.count:
             raise InputError(
-                f"the order of epoch {self.epoch + 1} points outside the {self.count} images; "
+                f"the order of epoch {self.epoch + 1} points outside the {self.count} rows; "
                 "give indices from 0"
             )
         order = order.astype(np.int64, copy=False)

@@ -8,10 +8,12 @@ from typing import Any
 
 from backendmlp.config import LARGEST_COUNT
 from backendmlp.network import model
+from backendmlp.network.schedules import FORESEEN
 from fuzzing.making import FEATURES, LABELS, LAYOUTS, ORDERS, PIXELS, STARTS, TARGETS, WEIGHTS, Case
 
 WORK = 1 << 25  # products of a case, at most
 BATCHES = 60  # of an epoch, about
+SUBNORMAL = (1e-301, 1e-310, 5e-324)  # what some libraries take for zero, or a root of them does
 
 
 def draw(seed: int) -> Case:
@@ -20,6 +22,8 @@ def draw(seed: int) -> Case:
     pixels = rng.random() < 0.65
     outputs = rng.choice((2, 2, 3, 4, 5, 8, 10, 10, 17, 33, 100))
     depth = rng.choice((0, 1, 1, 1, 2, 2, 3, 4))
+    if rng.random() < 0.1:
+        outputs, depth = rng.choice(((rng.randint(101, 400), depth), (outputs, rng.randint(5, 8))))
     shape = [_size(rng), *(_size(rng) for _ in range(depth)), outputs]
     count = rng.choice((1, 2, 3, 7, 16, 50, 64, 65, 100, 200, 300, 500))
     if rng.random() < 0.04:  # a batch much larger than the network
@@ -42,6 +46,8 @@ def draw(seed: int) -> Case:
         "epochs": epochs,
         "lr": _rate(rng, choices.get("optimizer", "sgd")),
         "choices": choices,
+        "validated": rng.random() < 0.25 and "validation_split" not in choices,
+        "warm": _drawn_warm(rng, count, choices),
         "weights": "none" if rng.random() < 0.6 else rng.choice(tuple(WEIGHTS)),
         "targets": rng.choice(tuple(TARGETS)) if rng.random() < 0.5 else "normal",
         "inputs": "pixels" if pixels else "features",
@@ -73,7 +79,7 @@ def _drawn_choices(rng: random.Random, outputs: int) -> dict[str, Any]:
     if found["optimizer"].startswith("adam") and rng.random() < 0.5:
         found["beta_1"] = rng.choice((0.0, 0.5, 0.999, 1 - 2**-53))
         found["beta_2"] = rng.choice((0.0, 0.9, 0.99999, 1 - 2**-53))
-        found["epsilon"] = rng.choice((1e-3, 1.0, 1e-30, 1e-150, 1e-300, 1e200))
+        found["epsilon"] = rng.choice((1e-3, 1.0, 1e-30, 1e-150, 1e-300, 1e200, *SUBNORMAL))
     if rng.random() < 0.4:
         found["l2"] = rng.choice((1e-4, 0.1, 10.0, 1e5, 1e-200, 1e100, 1e300))
     if rng.random() < 0.4:
@@ -82,6 +88,8 @@ def _drawn_choices(rng: random.Random, outputs: int) -> dict[str, Any]:
         found["weight_decay"] = rng.choice((0.0, 0.01, 1.0, 1e-200, 1e10, 1e300))
     if rng.random() < 0.5:
         found |= _drawn_schedule(rng)
+    if rng.random() < 0.3:
+        found |= _drawn_stopping(rng)
     if "loss" not in found and rng.random() < 0.3:
         drawn = [rng.choice((0.0, 0.25, 1.0, 3.0, 1e20, 1e-20)) for _ in range(outputs)]
         found["class_weight"] = rng.choice(("balanced", drawn if any(drawn) else "balanced"))
@@ -98,6 +106,25 @@ def _drawn_schedule(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.4:
         found["warmup"] = rng.choice((0.01, 0.5, 1.0, 1.7, 100.0))
     return found
+
+
+def _drawn_stopping(rng: random.Random) -> dict[str, Any]:
+    """An early end by rows held back, which keeps the best epoch's weights, or by the loss."""
+    found: dict[str, Any] = {"patience": rng.choice((1, 1, 2)), "tol": rng.choice((0.0, 0.01, 1e9))}
+    if rng.random() < 0.7:
+        found["validation_split"] = rng.choice((0.1, 0.3, 0.5, 0.9))
+        found["monitor"] = rng.choice((None, "train_loss", "validation_loss", "validation_score"))
+    return found
+
+
+def _drawn_warm(rng: random.Random, count: int, choices: dict[str, Any]) -> dict[str, Any] | None:
+    """What a warm start changes, if there is one; a foreseen schedule has come to its end."""
+    if choices.get("schedule") in FORESEEN or rng.random() < 0.8:
+        return None
+    if rng.random() < 0.4:
+        return {}
+    optimizer = choices.get("optimizer", "sgd")
+    return {"epochs": rng.choice((1, 2)), "batch": _batch(rng, count), "lr": _rate(rng, optimizer)}
 
 
 def _size(rng: random.Random) -> int:

@@ -1,7 +1,7 @@
 """How a path is gone: where a training takes place, what makes its steps, and all that comes of it.
 
 A path is a list of [implementation, advances]: after so many calls of ``advance`` the training is
-killed, and goes on from its state on the next one.
+killed, and goes on from its state on the next one.  A warm start goes the whole path again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -31,6 +31,7 @@ from backendmlp.steps import choose, compiled
 from backendmlp.steps.definition import Step
 from backendmlp.steps.scoring import Scorer
 from backendmlp.steps.stepper import Rows, Stepper
+from backendmlp.training import balance
 from backendmlp.training.records import EpochRecord
 from backendmlp.training.trainer import DivergenceError, Start, State, Trainer
 from fuzzing.making import LAYOUTS, ORDERS, Case, Problem, problem, rng_of
@@ -112,7 +113,10 @@ class Steered(Trainer):
 class Place:
     """A case as it lies on one implementation's device."""
 
-    def __init__(self, case: Case, one: Implementation, given: Problem) -> None:
+    def __init__(
+        self, case: Case, one: Implementation, given: Problem, start: Start | None = None
+    ) -> None:
+        """From the case's own start, or from ``start``, where another training ended."""
         backend = _opened(one)
         assert backend is not None
         self.case, self.one, self.backend = case, one, backend
@@ -123,17 +127,24 @@ class Place:
         y, later_y = (backend.asarray(t, kind) for t in (given.targets, given.scored_targets))
         weights = None if given.weights is None else backend.asarray(given.weights, config.dtype)
         self.scored = later, later_y
+        both = balance.split(config.seed, case["count"], config.validation_split)
+        self.validation = self.scored if case.get("validated") else None
+        if both is not None:
+            held = backend.asarray(both[1], "int64")
+            self.validation = tuple(backend.xp.take(part, held, axis=0) for part in (x, y))
+        self.count = case["count"] if both is None else len(both[0])
         self.trainer = Steered(
             case,
             one.make,
             backend,
             config,
-            Start(given.start),
+            start or Start(given.start),
             Rows(x, y, weights),
             self._order,
             unit,
+            None if both is None else both[0],
         )
-        if not case["start"]["settled"]:
+        if start is None and not case["start"]["settled"]:
             self.trainer.restore(State(0, 0, given.start, {}))
 
     def _inputs(self, given: Problem) -> tuple[Any, Any, Any]:
@@ -149,7 +160,7 @@ class Place:
         return x, later, unit
 
     def _order(self, epoch: int) -> np.ndarray:
-        return ORDERS[self.case["order"]](rng_of(self.case, 3 + epoch), self.case["count"])
+        return ORDERS[self.case["order"]](rng_of(self.case, 3 + epoch), self.count)
 
     def loaded(self) -> Scorer:
         """A network with these weights, as it comes from a file."""
@@ -168,29 +179,53 @@ def went(
 ) -> list[Entry]:
     """All that comes of the training on this path, in order, with its name."""
     given = problem(case)
+    with _threads(case["threads"]), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        found, records, last = _one_training(case, path, implementations, given, None)
+        if case.get("warm") is None or last is None:
+            return found
+        warm = {**case, **case["warm"]}
+        start = _where_it_ended(last, records, warm)
+        return found + _one_training(warm, path, implementations, given, start)[0]
+
+
+def _one_training(
+    case: Case,
+    path: list[list[Any]],
+    implementations: Mapping[str, Implementation],
+    given: Problem,
+    start: Start | None,
+) -> tuple[list[Entry], list[EpochRecord], Trainer | None]:
+    """All that comes of one, its epochs' records, and the trainer that saw its end."""
     places: dict[str, Place] = {}
     found: list[Entry] = []
     records: list[EpochRecord] = []
     state = None
-    with _threads(case["threads"]), warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        for name, advances in path:
-            one = implementations[name]
-            with _opened(one).scope():  # type: ignore[union-attr]
-                try:
-                    place = places[name] = places.get(name) or Place(case, one, given)
-                except InputError as error:  # of weights that leave no row
-                    return [*found, ("refused", str(error))]
-                if state is None:
-                    found += place.settled
-                else:
-                    place.trainer.restore(state)
-                    place.trainer.replay(records)
-                if _go(place, advances, found, records):
-                    break
-                state = place.trainer.state()
-                _go(place, 1, [], [])  # what comes after a state was taken is lost
-    return found
+    for name, advances in path:
+        one = implementations[name]
+        with _opened(one).scope():  # type: ignore[union-attr]
+            try:
+                place = places[name] = places.get(name) or Place(case, one, given, start)
+            except InputError as error:  # of weights that leave no row, or of too few rows
+                return [*found, ("refused", str(error))], records, None
+            if state is None:
+                found += place.settled
+            else:
+                place.trainer.restore(state)
+                place.trainer.replay(records)
+            if _go(place, advances, found, records):
+                break
+            state = place.trainer.state()
+            _go(place, 1, [], [])  # what comes after a state was taken is lost
+    return found, records, place.trainer
+
+
+def _where_it_ended(last: Trainer, records: list[EpochRecord], warm: Case) -> Start:
+    """Where a warm start begins, as ``MLP.fit`` has it."""
+    course = None
+    if last.config.schedule == "adaptive" and config_of(warm) == last.config:
+        course = replace(last.course, ended=False)
+    return Start(last.fetched(), len(records), last.steps, True, course)
 
 
 def _threads(threads: int) -> Any:
@@ -230,13 +265,27 @@ def _finish(place: Place, found: list[Entry], records: list[EpochRecord]) -> boo
         found += [(at + "kept " + name, bits(v)) for name, v in trainer.fetched().items()]
         return False
     found.append((at + "loss", bits(np.array([loss]))))
-    records.append(EpochRecord(trainer.epoch, loss, None, None, 0.0, "", {}, None))
+    records.append(_record(place, loss))
     trainer.follow(records[-1])
     found += _scores(trainer, at + "scored ", trainer.score(*place.scored), place)
     if trainer.through:
+        trainer.take_best()
+        found += [(at + "ended with " + name, bits(v)) for name, v in trainer.weights().items()]
         loaded = place.loaded().score if place.one.make is not defined else trainer.score
         found += _scores(trainer, at + "loaded, scored ", loaded(*place.scored), place)
     return True
+
+
+def _record(place: Place, loss: float) -> EpochRecord:
+    """That of the epoch just ended, with what ends a training early, or makes an epoch the best."""
+    trainer, shown = place.trainer, place.validation
+    record = EpochRecord(trainer.epoch, loss, None, None, 0.0, "", {}, None)
+    if shown is None:
+        return record
+    recipe = trainer.recipe
+    seen = evaluation.evaluate(recipe.arithmetic, recipe.loss, trainer.score(*shown), shown[1])
+    name = "validation_r2" if trainer.config.regression else "validation_accuracy"
+    return replace(record, validation_loss=seen.loss, **{name: seen.score})
 
 
 def _scores(trainer: Trainer, what: str, scores: Any, place: Place) -> list[Entry]:

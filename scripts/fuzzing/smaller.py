@@ -71,7 +71,9 @@ def _without(case: Case, name: str) -> Case:
 
 TOGETHER = {
     "optimizer": ("momentum", "beta_1", "beta_2", "epsilon"),
-    "schedule": ("decay", "decay_every", "patience", "tol"),
+    "schedule": ("decay", "decay_every", "patience", "tol", "monitor"),
+    "patience": ("tol", "monitor"),
+    "validation_split": ("monitor",),
 }
 
 
@@ -84,6 +86,8 @@ PLAINEST = {
     "labels": "in turn",
     "fill": "zeros",
     "weights": "none",
+    "validated": False,
+    "warm": None,
     "targets": "normal",
     "lr": 0.1,
 }
