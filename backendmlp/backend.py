@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import array_api_compat
 import numpy as np
@@ -34,6 +34,35 @@ PIECE = 1 << 25  # bytes of host memory that a transfer to a device takes at a t
 _EMULATION = "CUBLAS_EMULATE_DOUBLE_PRECISION"
 
 
+class Kernels(Protocol):
+    """What a GPU does with a source of CUDA C++."""
+
+    @property
+    def blocks(self) -> int:
+        """Of a launch: all of them are on the device at a time."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that a block can share."""
+
+    def compile(self, source: str, options: tuple[str, ...]) -> Any:
+        """What ``source`` is compiled to, with ``options`` beside our own; kept for next time."""
+
+    def launch(
+        self, module: Any, name: str, arguments: tuple[Any, ...], threads: int, memory: int
+    ) -> None:
+        """Start a kernel of a module, with so many threads in a block and bytes that it shares."""
+
+    def address(self, x: Array) -> int:
+        """Where an array of the device begins."""
+
+    def ordered(self, x: Array) -> Array:
+        """``x`` with its numbers one behind the other in C's order: a copy where they are not."""
+
+    def send(self, x: np.ndarray) -> Array:
+        """A copy of ``x`` on the device, without waiting for what the device does."""
+
+
 @dataclass(frozen=True)
 class Backend:
     """An array library and one of its devices.
@@ -46,6 +75,7 @@ class Backend:
     an exception means that memory ran out.  A device with memory of its own has ``put``, which
     fills an array there with a host array of its shape and dtype.  ``altered`` names a setting that
     makes the library compute float64 otherwise than IEEE 754 says, ``remedy`` what may help then.
+    ``kernels``, where there are some, compile and launch those of :mod:`backendmlp.steps.kernels`.
     """
 
     name: str
@@ -62,6 +92,7 @@ class Backend:
     )
     put: Callable[[Array, np.ndarray], None] | None = field(default=None, repr=False)
     altered: str | None = None
+    kernels: Kernels | None = field(default=None, repr=False)
     remedy: str = "unset CUBLAS_EMULATE_DOUBLE_PRECISION and CUPY_ACCELERATORS if they are set"
 
     def asarray(self, x: Array, dtype: str | None = None) -> Array:
@@ -229,6 +260,7 @@ def _open_cupy(device: str | None) -> Backend:
         ran_out=_cuda_ran_out,
         put=lambda array, values: _put_by_cupy(cupy, array, values),
         altered=_altered(),
+        kernels=_CupyKernels(cupy, ordinal),
     )
     _try_once(cupy, backend)
     return backend
@@ -238,6 +270,68 @@ def _put_by_cupy(cupy: Any, array: Array, values: np.ndarray) -> None:
     """``ndarray.set``, which takes none of the pinned memory that CuPy keeps for itself."""
     array.set(values)
     cupy.cuda.get_current_stream().synchronize()  # before the caller lets go of ``values``
+
+
+class _CupyKernels:
+    """:class:`Kernels` by NVRTC, whose results CuPy keeps in the user's cache."""
+
+    # No product is joined with a sum but where the source says so; nothing of it is the host's.
+    _OPTIONS = ("--std=c++17", "--fmad=false", "-default-device")
+
+    def __init__(self, cupy: Any, ordinal: int) -> None:
+        self._cupy = cupy
+        properties = cupy.cuda.runtime.getDeviceProperties(ordinal)
+        self.blocks = int(properties["multiProcessorCount"])
+        self.memory = int(properties["sharedMemPerBlockOptin"])
+        self._modules: dict[tuple[str, tuple[str, ...]], Any] = {}
+
+    def compile(self, source: str, options: tuple[str, ...]) -> Any:
+        key = source, options
+        if key not in self._modules:
+            self._modules[key] = _CupyModule(
+                self._cupy.RawModule(
+                    code=source, options=self._OPTIONS + options, enable_cooperative_groups=True
+                )
+            )
+        return self._modules[key]
+
+    def launch(
+        self, module: Any, name: str, arguments: tuple[Any, ...], threads: int, memory: int
+    ) -> None:
+        module.function(name, memory)((self.blocks,), (threads,), arguments, shared_mem=memory)
+
+    def address(self, x: Array) -> int:
+        return x.data.ptr
+
+    def ordered(self, x: Array) -> Array:
+        return self._cupy.ascontiguousarray(x)
+
+    def send(self, x: np.ndarray) -> Array:
+        return self._cupy.asarray(x)
+
+
+class _CupyModule:
+    """The kernels of one source; asking CuPy for one takes longer than to launch it."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._functions: dict[tuple[str, int], Any] = {}
+
+    def function(self, name: str, memory: int) -> Any:
+        """The kernel ``name``, allowed to share ``memory`` bytes in a block."""
+        if (name, memory) not in self._functions:
+            try:
+                found = self._module.get_function(name)
+                found.max_dynamic_shared_size_bytes = memory  # beyond 48 KiB it must be asked for
+            except Exception as error:
+                if _cuda_ran_out(error):
+                    raise
+                raise InputError(
+                    f"the kernels cannot be compiled for this GPU ({_first(error)}); set "
+                    "BACKENDMLP_KERNELS=0 in the environment to train without them, more slowly"
+                ) from error
+            self._functions[name, memory] = found
+        return self._functions[name, memory]
 
 
 _TRIED: set[str] = set()

@@ -22,7 +22,7 @@ from backendmlp.runs.modelfile import load_model
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.stored import CHECKPOINT, MODEL, RECORD, receipt_of, require_agreement
 from backendmlp.runs.verification import hold, open_data
-from backendmlp.steps import compiled
+from backendmlp.steps import compiled, kernels
 
 
 def verify(
@@ -85,7 +85,7 @@ def _describe_receipt(path: Path) -> None:
     record = records.read(path)
     last = record.ending
     print(f"receipt        {path}")
-    print(f"made on        {plain(record.backend)}, {plain(record.device)}")
+    print(f"made on        {plain(record.backend)}, {plain(record.device)}{_by(record)}")
     if record.parallel is not None:
         print(f"together       {record.parallel['ranks']} ranks, {plain(record.parallel['mpi'])}")
     print(f"epochs         {len(record.epochs)} of {record.config.epochs}")
@@ -96,6 +96,11 @@ def _describe_receipt(path: Path) -> None:
                 name, _, value = found.partition(" ")
                 print(f"{f'{data} {name}':<14} {value}")
     _print_choices(record.config, record.definition, record.data)
+
+
+def _by(record: records.Record) -> str:
+    """What did the steps of a run, where its receipt says so."""
+    return "" if record.steps is None else f", steps: {plain(record.steps)}"
 
 
 def _describe_model(path: Path) -> None:
@@ -152,9 +157,10 @@ def info() -> None:
         except InputError as error:
             print(f"backend {name:<18} not usable: {error}")
     print(f"steps on numpy     {compiled.describe()}")
+    print(f"steps on cupy      {kernels.describe()}")
     for library in threadpool_info():
-        kernels = library.get("architecture", "")
+        tuned = library.get("architecture", "")
         print(
             f"{library['user_api']:<7} {library['internal_api']} {library.get('version') or ''} "
-            f"{kernels} with {library['num_threads']} threads".replace("  ", " ")
+            f"{tuned} with {library['num_threads']} threads".replace("  ", " ")
         )

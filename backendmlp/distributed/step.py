@@ -25,6 +25,8 @@ Array = Any
 class SharedStep:
     """Behind :class:`backendmlp.steps.stepper.Stepper`; what is learned, every rank has."""
 
+    name = "definition"
+
     def __init__(self, backend: Backend, recipe: Recipe, learned: Learned, ranks: Ranks) -> None:
         self.backend, self.recipe, self.ranks = backend, recipe, ranks
         self._learned = learned

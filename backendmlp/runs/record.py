@@ -47,6 +47,7 @@ class Record:
     """A run so far: what it was asked for, where it ran, and what each epoch came to.
 
     ``definition`` is the number of the definition that its bits follow, of :mod:`.config`;
+    ``steps`` says what did the work at its end: "definition", "compiled" or "kernels".
     ``parallel`` says what of :func:`parallel` where several processes trained together.
     """
 
@@ -57,6 +58,7 @@ class Record:
     epochs: list[EpochRecord]
     versions: dict[str, str] = field(default_factory=lambda: versions())
     definition: int = 1
+    steps: str | None = None
     parallel: dict[str, Any] | None = None
 
     @property
@@ -78,6 +80,7 @@ class Record:
             "config": self.config.as_dict(),
             "backend": self.backend,
             "device": self.device,
+            "steps": self.steps,
             "versions": self.versions,
             **together,
             "data": self.data.as_dict(),
@@ -176,6 +179,7 @@ def parse(value: dict[str, Any]) -> Record:
         epochs=parse_epochs(_section(value, "epochs", list), config),
         versions=_parse_versions(_section(value, "versions", dict)),
         definition=parse_definition(value),
+        steps=_parse_steps(value.get("steps")),
         parallel=_parse_parallel(value.get("parallel")),
     )
     repeated = record.as_dict()
@@ -204,6 +208,13 @@ def _parse_versions(value: dict[str, Any]) -> dict[str, str]:
     for name, entry in value.items():
         if not isinstance(entry, str):
             raise InputError(f"its version of {show(name)} is {show(entry)}; use an undamaged file")
+    return value
+
+
+def _parse_steps(value: object) -> str | None:
+    """Older receipts do not say it."""
+    if not isinstance(value, str | None):
+        raise InputError(f"its steps are {show(value)}; use an undamaged file")
     return value
 
 

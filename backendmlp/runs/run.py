@@ -291,6 +291,7 @@ class Run:
             self.epochs,
             records.versions(self.backend.packages),
             self.definition,
+            self.trainer.stepper.name,
             self.parallel,
         )
         records.write(self.folder / RECORD, record)

@@ -7,7 +7,7 @@ from backendmlp.distributed.compiled import SharedCompiledStep
 from backendmlp.distributed.step import SharedStep
 from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.ranks import ALONE, Ranks
-from backendmlp.steps import compiled
+from backendmlp.steps import compiled, kernels
 from backendmlp.steps.compiled.held import possible
 from backendmlp.steps.definition import Step
 from backendmlp.steps.stepper import Rows, Stepper
@@ -19,7 +19,10 @@ def stepper(
     """The fastest step there is for this backend, recipe and kind of rows."""
     if ranks.size > 1:
         return _shared(backend, recipe, learned, rows, ranks)
-    found = compiled.stepper(recipe, learned, rows) if backend.in_memory else None
+    if backend.in_memory:
+        found = compiled.stepper(recipe, learned, rows)
+    else:
+        found = kernels.stepper(backend, recipe, learned, rows)
     return found or Step(recipe, learned)
 
 

@@ -24,6 +24,8 @@ _LEAST_LIMIT = 2.0**-1000  # of a norm to clip to: a smaller one may vanish on t
 class Step:
     """The definition, behind :class:`backendmlp.steps.stepper.Stepper`."""
 
+    name = "definition"
+
     def __init__(self, recipe: Recipe, learned: Learned) -> None:
         self.recipe, self._learned = recipe, learned
 

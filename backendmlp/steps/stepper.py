@@ -29,6 +29,10 @@ class Stepper(Protocol):
     """It owns what is learned while it runs."""
 
     @property
+    def name(self) -> str:
+        """What does the work: "definition", "compiled" or "kernels"."""
+
+    @property
     def learned(self) -> Learned: ...
 
     def advance(self, rows: Rows, order: Array, size: int, coefficients: Coefficients) -> Parts:

@@ -32,7 +32,7 @@ def never() -> bool:
 
 # Between two looks at the outside world: many enough that beginning anew costs little, few enough
 # that a look comes several times a second.
-_FEWEST_IMAGES, _MOST_IMAGES, _SECONDS = 2048, 16384, 0.05
+_FEWEST_IMAGES, _MOST_IMAGES, _SECONDS = 2048, 1 << 18, 0.05
 
 
 def warn_caller(text: str) -> None:

@@ -275,11 +275,12 @@ class Trainer:
     def _mean_losses(self) -> tuple[Array, Array]:
         """The epoch's mean loss, and that of its first batch, before any step.
 
-        Rows' losses are found piece by piece, to stay within caches.
+        In the host's memory rows' losses are found piece by piece, to stay within caches.
         """
         self._join_parts()
         xp, parts = self.backend.xp, self._parts[0]
-        pieces = [slice(at, min(at + _PIECE, self.count)) for at in range(0, self.count, _PIECE)]
+        size = _PIECE if self.backend.in_memory else self.count
+        pieces = [slice(at, min(at + size, self.count)) for at in range(0, self.count, size)]
         losses = [
             self.recipe.loss.rows(self.arithmetic, tuple(x[piece] for x in parts))
             for piece in pieces

@@ -38,6 +38,8 @@ class CompiledStep:
     rows of each of these; without it, units first, and rows where batches are large.
     """
 
+    name = "compiled"
+
     def __init__(
         self,
         recipe: Recipe,

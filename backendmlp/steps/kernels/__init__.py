@@ -1,0 +1,57 @@
+"""The step as kernels for a GPU: the bits of the definition, without its many launches.
+
+A replacement for :class:`backendmlp.steps.definition.Step` on a backend that compiles and launches
+kernels.  All steps of a call are one launch, within which the blocks meet between the phases of a
+step; what is learned, the rows and their order never leave the device.  They are compiled when they
+are first needed, for the sizes at hand, and kept in the user's cache by CuPy.
+``BACKENDMLP_KERNELS=0`` in the environment leaves them out; ``apart`` launches each phase alone.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from backendmlp.backend import Backend
+from backendmlp.network.model import Parameters
+from backendmlp.network.recipe import Learned, Recipe
+from backendmlp.steps.kernels import job
+from backendmlp.steps.kernels.step import KernelStep
+from backendmlp.steps.stepper import Rows, Stepper
+
+Array = Any
+
+
+def stepper(backend: Backend, recipe: Recipe, learned: Learned, rows: Rows) -> Stepper | None:
+    """The step by kernels for ``recipe`` and this kind of rows; None where there is none."""
+    if backend.kernels is None or os.environ.get("BACKENDMLP_KERNELS") == "0":
+        return None
+    if not possible(recipe, learned.parameters, rows.inputs):
+        return None
+    return KernelStep(backend.kernels, recipe, learned, rows)
+
+
+def describe() -> str:
+    """In words: whether steps on CuPy are kernels."""
+    if os.environ.get("BACKENDMLP_KERNELS") == "0":
+        return "as defined: BACKENDMLP_KERNELS is 0"
+    return f"kernels, of networks with up to {job.MOST_LAYERS} layers"
+
+
+def possible(recipe: Recipe, parameters: Parameters, inputs: Array) -> bool:
+    """Whether the kernels know such a network and such inputs."""
+    bitwise = recipe.arithmetic.name == "bitwise"
+    if parameters.unit is not None:
+        kinds = {"int32"} if bitwise else set()
+    else:
+        kinds = {"uint8"} if bitwise else {"uint8", recipe.arithmetic.dtype}
+    return (
+        recipe.activation.name in job.ACTIVATIONS
+        and recipe.loss.name in job.LOSSES
+        and recipe.optimizer.name in job.OPTIMIZERS
+        and len(parameters.weights) <= job.MOST_LAYERS
+        and parameters.sizes[-1] <= job.MOST_OUTPUTS
+        and str(np.dtype(inputs.dtype)) in kinds
+    )

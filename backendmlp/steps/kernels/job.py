@@ -1,0 +1,149 @@
+"""What the kernels are compiled for, and the structure that they are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backendmlp.arithmetic import constants as const
+from backendmlp.arithmetic.bitwise import product_bits
+from backendmlp.backend import Kernels
+from backendmlp.network.losses import CrossEntropy
+from backendmlp.network.optimizers import Adam, Momentum
+from backendmlp.network.recipe import Recipe
+
+# As job.h numbers them.
+KINDS = {"uint8": 1, "int32": 2}  # others are numbers of the step's own type: 0
+ACTIVATIONS = ("relu", "tanh", "logistic", "identity")
+LOSSES = ("cross_entropy", "squared_error")
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam")
+MOST_LAYERS = 16  # with as many the structure still fits among a kernel's arguments
+MOST_OUTPUTS = 2000  # a row of them fits in a block's memory
+LANES = 256
+MOST_MEMORY = 96 << 10  # bytes that a block shares; with fewer, less is on its way at a time
+_BESIDE = 2 << 10  # of them beside a tile of a product
+PACK_BYTES = 16  # every line in memory begins with so many that are copied together
+
+_MEMORY = ("inputs", "targets", "weights", "order", "coefficients", "unit", "part_0", "part_1")
+_SCRATCH = ("rows", "row_weights", "row_targets", "sums", "partial", "total_weight")
+_TABLES = ("tops", "meetings", "exp_table", "tanh_table")
+_COUNTS = ("count", "batch", "first", "steps", "tops_count")
+_CHOICES = ("kind", "activation", "loss", "optimizer", "weighted", "pulls", "clips", "smooth")
+_REALS = ("level", "levels", "elsewhere", "own", "kept", "l2", "clip")
+_KEPT = ("keep_1", "keep_2", "take_1", "take_2", "grid", "kept_grid")
+_CONSTANTS = ("exp_inverse", "exp_high", "exp_low", "exp_lowest", "tanh_one")
+_LIMITS = ("smallest_norm", "exact")
+
+TENSORS = ("W", "b", "first_W", "first_b", "second_W", "second_b")
+ROOM = ("gradient_W", "gradient_b", "values", "deltas")
+TOPS = ("W_rows", "W_columns", "value_rows", "value_columns", "delta_rows", "delta_columns")
+SINGLE_TOPS = ("top_W", "gradient_W_top", "gradient_b_top")
+
+_LEAST_NORM = 2.0**-1000  # of a norm to clip to, as in the definition
+
+
+def structure(layers: int) -> np.dtype:
+    """``struct job`` of job.h."""
+    layer = [(name, "i8") for name in (*TENSORS, *ROOM, *TOPS, *SINGLE_TOPS)]
+    return np.dtype(
+        [
+            *((name, "i8") for name in (*_MEMORY, *_SCRATCH, *_TABLES, *_COUNTS, *_CHOICES)),
+            ("widths", "i8", (layers + 1,)),
+            *((name, "f8") for name in (*_REALS, *_KEPT, *_CONSTANTS, *_LIMITS)),
+            ("layers", layer, (layers,)),
+        ]
+    )
+
+
+def memory(kernels: Kernels) -> int:
+    """Bytes that a block shares."""
+    return min(MOST_MEMORY, kernels.memory)
+
+
+def pitch(width: int, dtype: str) -> int:
+    """Numbers from one line of ``width`` to the next, as product.h has it."""
+    pack = PACK_BYTES // np.dtype(dtype).itemsize
+    return (width + pack) // pack * pack
+
+
+def choices(recipe: Recipe, kind: str, weighted: bool) -> dict[str, int]:
+    """What the code depends on, but for the sizes."""
+    return {
+        "kind": KINDS.get(kind, 0),
+        "activation": ACTIVATIONS.index(recipe.activation.name),
+        "loss": LOSSES.index(recipe.loss.name),
+        "optimizer": OPTIMIZERS.index(recipe.optimizer.name),
+        "weighted": int(weighted),
+        "pulls": int(recipe.l2 != 0.0),
+        "clips": int(recipe.clip_norm is not None),
+        "smooth": int(_smoothing(recipe) != 0.0),
+    }
+
+
+def numbers(recipe: Recipe, levels: float, sizes: tuple[int, ...]) -> dict[str, float]:
+    """The numbers that every step uses."""
+    smoothing = _smoothing(recipe)
+    elsewhere = smoothing / sizes[-1]
+    keep_1, keep_2 = _kept(recipe)
+    return {
+        "level": 1.0 / levels,
+        "levels": levels,
+        "elsewhere": elsewhere,
+        "own": 1.0 - smoothing + elsewhere,
+        "kept": 1.0 - smoothing,
+        "l2": recipe.l2,
+        "clip": recipe.clip_norm or 0.0,
+        "keep_1": keep_1,
+        "keep_2": keep_2,
+        "take_1": 1.0 - keep_1,
+        "take_2": 1.0 - keep_2,
+        "grid": const.ROUND * const.GRID,
+        "kept_grid": const.ROUND * const.KEPT,
+        "exp_inverse": const.EXP_INVERSE,
+        "exp_high": const.EXP_HIGH,
+        "exp_low": const.EXP_LOW,
+        "exp_lowest": const.EXP_LOWEST,
+        "tanh_one": const.TANH_ONE,
+        "smallest_norm": _LEAST_NORM,
+        "exact": 2.0 ** product_bits(sizes[0], beside_pixels=True)[1] * const.GRID,
+    }
+
+
+def options(
+    recipe: Recipe,
+    sizes: tuple[int, ...],
+    batch: int,
+    found: dict[str, int],
+    kernels: Kernels,
+    apart: bool,
+) -> tuple[str, ...]:
+    """What the source is compiled with for ``found`` choices: all sizes are constants."""
+    defined: dict[str, Any] = {
+        "BITWISE": int(recipe.arithmetic.name == "bitwise"),
+        "REAL": {"float32": "float", "float64": "double"}[recipe.arithmetic.dtype],
+        "LAYERS": len(sizes) - 1,
+        "LANES": LANES,
+        "BLOCK_BYTES": memory(kernels),
+        "TILE_BYTES": memory(kernels) - _BESIDE,
+        "MOST_OUTPUTS": MOST_OUTPUTS,
+        "TOGETHER": int(not apart),
+        "FEW": max(1, kernels.blocks * 3 // 5),
+        "WIDTHS": ",".join(map(str, sizes)),
+        "BATCH": batch,
+        **{name.upper(): value for name, value in found.items()},
+    }
+    return tuple(f"-D{name}={value}" for name, value in defined.items())
+
+
+def _smoothing(recipe: Recipe) -> float:
+    return recipe.loss.smoothing if isinstance(recipe.loss, CrossEntropy) else 0.0
+
+
+def _kept(recipe: Recipe) -> tuple[float, float]:
+    optimizer = recipe.optimizer
+    if isinstance(optimizer, Momentum):
+        return optimizer.momentum, 0.0
+    if isinstance(optimizer, Adam):
+        return optimizer.beta_1, optimizer.beta_2
+    return 0.0, 0.0
