@@ -49,7 +49,7 @@ def main(out: Path, quick: bool, minutes: float) -> None:
     gathered[0].run(out, ends)
     machine = gathered[0].found()
     together = checks(out, machine, quick)
-    alone = [*timed(out, machine, quick), last(machine, quick)]
+    alone = [*timed(out, machine, quick, 60 * minutes / 3), last(machine, quick)]
     planned = [*together, *alone]
     tell(gathered[0])
     with ThreadPoolExecutor(_TOGETHER) as pool:

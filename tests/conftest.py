@@ -2,7 +2,8 @@
 
 ``BACKENDMLP_REQUIRE=cupy,torch,compiled,sklearn`` turns the skips of these backends, of the
 compiled steps, or of packages that a test needs, into failures: a machine that has a GPU must not
-pass by leaving the GPU out.
+pass by leaving the GPU out.  ``kernels`` asks for g++, which compiles the kernels for a processor,
+and ``nvrtc`` for NVIDIA's compiler of them, which needs no GPU.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernels import on_cpu
 
 import backendmlp
 from backendmlp.backend import Backend
@@ -60,8 +62,14 @@ def import_or_skip(package: str) -> ModuleType:
         pytest.skip(f"{package} is not installed", allow_module_level=True)
 
 
+# Of tests that compile the kernels for a processor.
+needs_kernels = pytest.mark.skipif(
+    on_cpu.COMPILER is None and "kernels" not in REQUIRED, reason="g++ is not on the PATH"
+)
+
+
 def pytest_sessionstart() -> None:
-    known = [*PLACES, "compiled", *PACKAGES]
+    known = [*PLACES, "compiled", "kernels", "nvrtc", *PACKAGES]
     if REQUIRED - set(known):
         raise pytest.UsageError(f"BACKENDMLP_REQUIRE is {sorted(REQUIRED)}; known are {known}")
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from kernels import on_cpu
 from test_cupy_path import python
 
 pytest.importorskip("threadpoolctl")
@@ -463,8 +464,9 @@ def test_one_who_does_not_get_ready_in_time_is_left_out(tiny: Task) -> None:
         Worker("ours", replace(tiny, contestant="ours-native-float32"), limit=0.001)
 
 
+@pytest.mark.slow
 def test_a_small_race_on_a_stand_in_for_a_gpu(tmp_path: Path) -> None:
-    """Which has neither kernels nor peers."""
+    """Which has no peers, and kernels where a processor can run them."""
     done = python(
         SCRIPTS / "benchmark.py", "--device", "cuda", "--quick", "--images", 128, "--rounds", 1,
         "--hidden", 8, "--hidden", 6, "--threads", 1, "--json", tmp_path / "figures.json",
@@ -475,7 +477,8 @@ def test_a_small_race_on_a_stand_in_for_a_gpu(tmp_path: Path) -> None:
     assert [cell["hidden"] for cell in found["cells"]] == [[8], [6]]
     for cell in found["cells"]:
         assert cell["steps"] == 2
-        assert [result["steps"] for result in cell["results"]] == ["definition"] * 2
+        by = "kernels" if on_cpu.COMPILER else "definition"
+        assert [result["steps"] for result in cell["results"]] == ["definition", by]
         assert all(result["seconds"][0] > 0 for result in cell["results"])
         assert cell["table"] in done.stdout
     assert found["left_out"] == found["broken"] == {}

@@ -1,7 +1,8 @@
 """Everything ``--backend cupy`` does, on a stand-in for CuPy that is as strict as CuPy is.
 
 A process of its own each, in which ``import cupy`` finds ``stand_in/cupy``: no GPU is needed, and
-nothing is said about a GPU's bits.  Those are for the other tests, on a machine with a GPU.
+nothing is said about a GPU's bits.  Those are for the other tests, on a machine with a GPU.  Where
+g++ is at hand the stand-in compiles the kernels, and steps are theirs; else they are as defined.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import commandline as cl
 import pytest
+from conftest import needs_kernels
 
 import backendmlp
 
@@ -41,9 +43,37 @@ def backendmlp_(*arguments: object) -> str:
     return done.stdout
 
 
-def test_the_golden_runs():
-    done = python(TESTS / "golden.py", "--backend", "cupy", "--wide", "--check")
+def test_the_golden_runs_as_defined():
+    given = TESTS / "golden.py", "--backend", "cupy", "--wide", "--check"
+    done = python(*given, BACKENDMLP_KERNELS="0")
     assert done.returncode == 0, done.stderr
+
+
+@needs_kernels
+@pytest.mark.parametrize("how", ["1", pytest.param("apart", marks=pytest.mark.slow)])
+def test_the_golden_runs_by_kernels(how):
+    """The library decides that it is they who make the steps, and launches them."""
+    done = python("-c", GOLDEN_BY_KERNELS, BACKENDMLP_KERNELS=how, limit=300)
+    assert done.returncode == 0, done.stderr
+
+
+GOLDEN_BY_KERNELS = """
+import json, golden
+from backendmlp.steps import kernels
+from cupy._device import counted
+
+made, makes = [], kernels.stepper
+def noted(*given):
+    made.append(makes(*given))
+    return made[-1]
+kernels.stepper = noted
+digests = json.loads(golden.FILE.read_text())
+for case in golden.CASES:
+    if case != "wide":
+        assert golden.run(case, "cupy") == digests[case], case
+        assert made.pop().name == "kernels"
+assert counted["launches"] and counted["compiled"] == 4
+"""
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +268,7 @@ advance, within = Trainer.advance, []
 def watched(self, batches):
     before = counted["to host"], counted["to device"]
     through = advance(self, batches)
-    within.append((counted["to host"], counted["to device"]) == before)
+    within.append((counted["to host"] - before[0], counted["to device"] - before[1]))
     return through
 Trainer.advance = watched
 with backend.scope():
@@ -248,15 +278,22 @@ with backend.scope():
     for record in train(trainer, test):
         trainer.state()
         ends.append(counted["to host"])
-assert within and all(within), within
+# Kernels are sent the numbers of the steps of a call: four for each, as one array.
+sent = 1 if trainer.stepper.name == "kernels" else 0
+assert trainer.stepper.name == "{steps}"
+assert within and set(within) == {{(0, sent)}}, within
 assert [b - a for a, b in zip(ends, ends[1:])] == [3, 3], ends
 assert pinned[0] < 1 << 20, pinned
 """
 
 
 @pytest.mark.parametrize("numerics", ["bitwise", "native"])
+@pytest.mark.parametrize("steps", ["definition", pytest.param("kernels", marks=needs_kernels)])
 @pytest.mark.slow
-def test_on_the_second_gpu_nothing_crosses_within_an_epoch_and_three_arrays_at_its_end(numerics):
+def test_on_the_second_gpu_nothing_comes_back_within_an_epoch_and_three_arrays_at_its_end(
+    numerics, steps
+):
     """Operations outside the backend's scope are refused there."""
-    done = python("-c", TRANSFERS.format(numerics=numerics))
+    code = TRANSFERS.format(numerics=numerics, steps=steps)
+    done = python("-c", code, BACKENDMLP_KERNELS=str(int(steps == "kernels")))
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from kernels import on_cpu
 from test_cupy_path import python
 
 pytest.importorskip("threadpoolctl")
@@ -81,6 +82,8 @@ def test_all_of_it_on_a_stand_in(tmp_path):
     outcomes = json.loads((tmp_path / "found" / "results.json").read_text())
     passed = {one["name"] for one in outcomes if one["outcome"] == "passed"}
     assert {"machine", "golden-definition", "benchmark", "scaling", "tests"} <= passed
+    if on_cpu.COMPILER is not None:
+        assert {"golden-kernels", "golden-apart"} <= passed
     page = (tmp_path / "found" / "summary.md").read_text()
     for part in ("cuda:0 (a stand-in for a GPU)", "us a step", "times as fast", " passed"):
         assert part in page

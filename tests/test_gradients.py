@@ -13,7 +13,7 @@ from backendmlp.network.activations import ACTIVATIONS
 from backendmlp.network.losses import CrossEntropy, Loss, SquaredError
 from backendmlp.network.optimizers import Descent
 from backendmlp.network.recipe import Learned, Recipe
-from backendmlp.steps.definition import Step, learn
+from backendmlp.steps.definition import Step, learn, mass
 from backendmlp.steps.stepper import Rows
 
 STEP = 1e-5  # the central difference is then off by about STEP**2 and 1e-16 / STEP
@@ -67,14 +67,14 @@ def on(backend: Backend, recipe: Recipe, parameters: Arrays) -> Learned:
 
 def loss_of(backend: Backend, recipe: Recipe, parameters: Arrays, rows: Rows) -> float:
     """The mean loss, penalty and all, that a step reports."""
-    _, parts = learn(recipe, on(backend, recipe, parameters), rows, ONE.at(0))
+    _, parts = learn(recipe, on(backend, recipe, parameters), rows, ONE.at(0), mass(recipe, rows))
     losses = recipe.loss.rows(NATIVE, parts)
     return float(evaluation.mean(NATIVE, losses, rows.weights))
 
 
 def gradients(backend: Backend, recipe: Recipe, parameters: Arrays, rows: Rows) -> Arrays:
     """What a step of plain descent at the rate 1 takes off."""
-    learned, _ = learn(recipe, on(backend, recipe, parameters), rows, ONE.at(0))
+    learned, _ = learn(recipe, on(backend, recipe, parameters), rows, ONE.at(0), mass(recipe, rows))
     after = learned.parameters.as_dict()
     return {name: value - to_numpy(after[name]) for name, value in parameters.items()}
 
@@ -159,7 +159,9 @@ def test_a_norm_that_is_not_known_is_not_passed_over(backend):
     parameters = {"W1": np.zeros((2, 1)), "b1": np.zeros(1)}
     rows = rows_on(backend, np.ones((3, 2)), np.full((3, 1), 2.0**300), None)
     with np.errstate(all="ignore"):
-        learned, _ = learn(recipe, on(backend, recipe, parameters), rows, ONE.at(0))
+        learned, _ = learn(
+            recipe, on(backend, recipe, parameters), rows, ONE.at(0), mass(recipe, rows)
+        )
     assert not np.isfinite(to_numpy(learned.parameters.weights[0])).any()
 
 

@@ -58,7 +58,7 @@ def test_operations(other, dtype):
 
     def results(at):
         d = at.asarray(a[:, :10].copy())
-        product, total = native.transposed_matmul_and_sum(at.asarray(pixels), d)
+        ((product, total),) = native.gradients([(at.asarray(pixels), d)])
         return {
             "matmul": ("operation", native.matmul(at.asarray(a), at.asarray(b))),
             "pixels": ("operation", native.matmul(at.asarray(pixels), at.asarray(b))),

@@ -129,19 +129,19 @@ def checks(folder: Path, machine: Machine, quick: bool) -> list[Step]:
     return found + [_sanitizer(machine, tool) for tool in _TOOLS]
 
 
-def timed(folder: Path, machine: Machine, quick: bool) -> list[Step]:
-    """The benchmarks, which want the machine for themselves."""
+def timed(folder: Path, machine: Machine, quick: bool, seconds: float) -> list[Step]:
+    """The benchmarks, which want the machine for themselves; the first for about ``seconds``."""
     small = ("--quick", "--images", "160", "--rounds", "1", "--hidden", "20")
     script, folder = SCRIPTS / "benchmark.py", folder.resolve()
     device = "--device", "cuda", "--json", folder / "benchmark.json"
     scaling = "--scaling", "--json", folder / "scaling.json"
-    whole = "--rounds", "5", "--seconds", "190"
+    whole = "--rounds", "5", "--seconds", f"{seconds:.0f}"
     return [
         Step(
             "benchmark",
             "steps on the GPU, beside its peers",
             _python(script, *device, *(small if quick else whole)),
-            260,
+            seconds + 70,
             _missing(machine, "cupy"),
         ),
         Step(

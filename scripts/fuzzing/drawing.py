@@ -167,7 +167,9 @@ def _drawn_start(rng: random.Random, shape: list[int]) -> dict[str, Any]:
 def _drawn_paths(rng: random.Random, batches: int) -> list[list[list[Any]]]:
     names, often = zip(*OFTEN.items(), strict=True)
     paths: list[list[list[Any]]] = [[["compiled", None]]]
-    paths += [[[name, None]] for name in ("torch", "strict", "cupy") if rng.random() < 0.2]
+    paths += [
+        [[name, None]] for name in ("kernels", "torch", "strict", "cupy") if rng.random() < 0.2
+    ]
     paths += [[[name, None]] for name in ("jax", "torch-cuda") if rng.random() < 0.02]
     if rng.random() < 0.5:
         hops = [[*rng.choices(names, often), rng.randint(0, batches + 1)]]
@@ -178,4 +180,6 @@ def _drawn_paths(rng: random.Random, batches: int) -> list[list[list[Any]]]:
 
 
 DIVISIONS = [[1, 1], [2, 1], [3, 1], [5, 1], [8, 1], [1, 2], [1, 5], [2, 2], [3, 3]]
-OFTEN = {"definition": 3, "compiled": 6, "torch": 2, "strict": 1, "cupy": 0.5, "jax": 0.05}
+OFTEN = {
+    "definition": 3, "compiled": 6, "kernels": 1, "torch": 2, "strict": 1, "cupy": 0.5, "jax": 0.05,
+}  # fmt: skip

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,14 +28,18 @@ from backendmlp.errors import InputError
 from backendmlp.network import evaluation
 from backendmlp.network.losses import classes
 from backendmlp.network.recipe import Learned, Recipe
-from backendmlp.steps import choose, compiled
+from backendmlp.steps import choose, compiled, kernels
 from backendmlp.steps.definition import Step
+from backendmlp.steps.kernels.step import KernelStep
 from backendmlp.steps.scoring import Scorer
 from backendmlp.steps.stepper import Rows, Stepper
 from backendmlp.training import balance
 from backendmlp.training.records import EpochRecord
 from backendmlp.training.trainer import DivergenceError, Start, State, Trainer
 from fuzzing.making import LAYOUTS, ORDERS, Case, Problem, problem, rng_of
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
+from kernels import on_cpu
 
 Make = Callable[..., Stepper]
 Entry = tuple[str, Any]  # what a number is called, and its bits or text
@@ -61,9 +66,20 @@ def chosen(case: Case, backend: Backend, recipe: Recipe, learned: Learned, rows:
     return choose.stepper(backend, recipe, learned, rows)
 
 
+def launched(case: Case, backend: Backend, recipe: Recipe, learned: Learned, rows: Rows) -> Stepper:
+    """The kernels of a GPU on a processor: few libraries, for each takes seconds to compile."""
+    if not kernels.possible(recipe, learned.parameters, rows.inputs):
+        return Step(recipe, learned)
+    turn, layers = case["seed"] % 2, len(learned.parameters.weights)
+    blocks, threads = 1 + case["threads"] % 3, 1 + case["seed"] // 2 % 3
+    device = on_cpu.OnCpu(blocks, threads, shape=(layers + 2 * turn) % 4)
+    return KernelStep(device, recipe, learned, rows, apart=(layers + turn) % 2 == 0)
+
+
 IMPLEMENTATIONS = {
     "definition": Implementation("numpy", defined),
     "compiled": Implementation("numpy", chosen),
+    "kernels": Implementation("numpy", launched),
     "torch": Implementation("torch", chosen),
     "strict": Implementation("array-api-strict", chosen),
     "jax": Implementation("jax", chosen, flushes=True),
@@ -82,6 +98,8 @@ def possible(path: list[list[Any]], implementations: Mapping[str, Implementation
 
 def _opened(one: Implementation) -> Backend | None:
     if one.make is chosen and one.backend == "numpy" and not compiled.available():
+        return None
+    if one.make is launched and on_cpu.COMPILER is None:
         return None
     return _open(one.backend, one.device)
 

@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from . import _array, _device
+from . import _array, _device, _kernels
 from ._array import ndarray as ndarray
+from ._kernels import RawModule as RawModule
 
 __version__ = "14.2.0-stand-in"
 
-for _name in ("arange", "asarray", "concatenate", "empty", "matmul", "ones", "reshape",
-              "searchsorted", "squeeze", "take", "where", "zeros", "zeros_like"):  # fmt: skip
+for _name in ("arange", "array", "asarray", "ascontiguousarray", "concatenate", "empty", "matmul",
+              "ones", "reshape", "searchsorted", "squeeze", "take", "where", "zeros",
+              "zeros_like"):  # fmt: skip
     globals()[_name] = getattr(_array, _name)
 
 # array_api_compat gives these the standard's names and keywords.
@@ -65,7 +67,7 @@ cuda = _module(
     runtime=types.SimpleNamespace(
         CUDARuntimeError=_device.CUDARuntimeError,
         getDeviceCount=_device.device_count,
-        getDeviceProperties=lambda ordinal: {"name": b"a stand-in for a GPU"},
+        getDeviceProperties=_kernels.properties,
     ),
     memory=types.SimpleNamespace(OutOfMemoryError=_device.OutOfMemoryError),
     Event=_device.Event,

@@ -6,6 +6,7 @@ what leaves a device, or comes to it, is counted; and what is new takes of the d
 
 from __future__ import annotations
 
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -105,6 +106,17 @@ class ndarray:  # noqa: N801
                 raise NotImplementedError(f"the stand-in indexes by no {type(part)}")
         return ndarray(np.asarray(self._array[key]), self)
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Filled on the device, by one of its arrays or by a number."""
+        if isinstance(value, np.ndarray):
+            raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
+        self[key]._array[...] = _bare(value)
+
+    @property
+    def data(self) -> Any:
+        """Where its numbers begin in the device's memory."""
+        return types.SimpleNamespace(ptr=self._array.ctypes.data, device_id=self._device)
+
 
 for _name in ("shape", "dtype", "ndim", "size", "nbytes"):
     setattr(ndarray, _name, property(lambda self, _name=_name: getattr(self._array, _name)))
@@ -196,6 +208,21 @@ def asarray(a: Any, dtype: Any = None) -> ndarray:
         counted["to device"] += 1
         _device.pinned[0] = max(_device.pinned[0], host.nbytes)
     return ndarray(host)
+
+
+def array(obj: Any, dtype: Any = None, copy: bool | None = True, order: str = "K") -> ndarray:
+    if not isinstance(obj, ndarray):
+        return asarray(obj, dtype)
+    return obj.astype(dtype or obj.dtype, copy=bool(copy))
+
+
+def ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:
+    """The array itself where its numbers lie in C's order already."""
+    if not isinstance(a, ndarray):
+        return asarray(a, dtype)
+    if _bare(a).flags.c_contiguous and dtype in (None, a.dtype):
+        return a
+    return _new(_bare(a).astype(dtype or a.dtype))
 
 
 def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:

@@ -16,7 +16,8 @@ wrong = dict(entry.partition("=")[::2] for entry in os.environ.get("STAND_IN_CUP
 emulation = os.environ.get("CUBLAS_EMULATE_DOUBLE_PRECISION")  # as cuBLAS will see it
 MEMORY = int(wrong.get("memory", 1 << 34))
 
-counted: Counter[str] = Counter()  # "to host", "to device" (copies), "allocations"
+# "to host", "to device" (copies), "allocations", "compiled" (modules), "launches" (of our kernels)
+counted: Counter[str] = Counter()
 used = [0] * DEVICES  # bytes
 pinned = [0]  # bytes of host memory that the pool of pinned memory keeps
 failing = [0]  # the how-manieth allocation from now on fails; 0 for none
@@ -24,6 +25,9 @@ _current = [0]
 
 
 class CUDARuntimeError(RuntimeError): ...
+
+
+class CUDADriverError(RuntimeError): ...
 
 
 class CUBLASError(RuntimeError): ...
