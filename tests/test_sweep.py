@@ -64,7 +64,10 @@ def test_names_are_those_of_folders_and_short():
         ({"lr": [0.1]}, {"lr": 0.1}, "lr is both varied and fixed; leave one of them out"),
         ({"hidden": [9, (9,)]}, {}, "the run hidden=9 is asked for twice; give each value of a "
                                     "choice once"),
-        ({"seed": range(100_001)}, {}, "the sweep has 100,001 runs; ask for at most 100,000"),
+        ({"seed": range(100_001)}, {}, "the sweep has more than 100,000 runs; ask for fewer"),
+        ({"seed": range(10**30)}, {}, "the sweep has more than 100,000 runs; ask for fewer"),
+        ({"seed": range(400), "lr": range(1, 400)}, {}, "the sweep has more than 100,000 runs; ask "
+                                                        "for fewer"),
         ({"lr": [0.1, -1]}, {}, "lr is -1; give a finite number above zero"),
     ],
 )  # fmt: skip

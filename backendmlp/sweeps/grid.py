@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -51,11 +52,8 @@ def grid(over: Mapping[str, Sequence[Any]], choices: Mapping[str, Any]) -> list[
     if both := sorted(set(over) & set(choices)):
         raise InputError(f"{both[0]} is both varied and fixed; leave one of them out")
     values = {name: _several(name, found) for name, found in over.items()}
-    count = 1
-    for found in values.values():
-        count *= len(found)
-    if count > _MOST_RUNS:
-        raise InputError(f"the sweep has {count:,} runs; ask for at most {_MOST_RUNS:,}")
+    if math.prod(map(len, values.values())) > _MOST_RUNS:
+        raise InputError(f"the sweep has more than {_MOST_RUNS:,} runs; ask for fewer")
     points = []
     for combination in itertools.product(*values.values()):
         config = Config(**{**choices, **dict(zip(values, combination, strict=True))})
@@ -73,7 +71,7 @@ def text_of(value: Any) -> str:
 def _several(name: str, values: Any) -> list[Any]:
     if isinstance(values, str) or not hasattr(values, "__iter__"):
         raise InputError(f"{name} is to be varied over {values!r:.80}; give a list of values")
-    found = list(values)
+    found = list(itertools.islice(values, _MOST_RUNS + 1))  # a range may have any length
     if not found:
         raise InputError(f"{name} is to be varied over no values; give at least one")
     return found
