@@ -68,6 +68,8 @@ def test_names_are_those_of_folders_and_short():
         ({"seed": range(10**30)}, {}, "the sweep has more than 100,000 runs; ask for fewer"),
         ({"seed": range(400), "lr": range(1, 400)}, {}, "the sweep has more than 100,000 runs; ask "
                                                         "for fewer"),
+        ({"loss": ["squared_error", "cross_entropy"]}, {}, "some of the runs are regressions and "
+            "others are of classes, which no one scale serves; sweep them apart"),
         ({"lr": [0.1, -1]}, {}, "lr is -1; give a finite number above zero"),
     ],
 )  # fmt: skip
@@ -252,6 +254,16 @@ def test_a_picture_has_a_line_for_each_kind(few, tmp_path):
     assert axes.get_xlabel() == "test accuracy in %"
     with pytest.raises(InputError, match="every run of the sweep diverged"):
         sweep_figure([Row({"lr": 1.0}, {}, 2)])
+
+
+def test_kinds_are_compared_by_what_all_of_them_have(few, tmp_path):
+    pytest.importorskip("matplotlib")
+    from backendmlp.plots import sweep_figure
+
+    over = {"validation_split": [0.0, 0.3], "lr": [0.1, 1e300]}
+    found = sweep(tmp_path, over, few, epochs=1, hidden=4, jobs=1)
+    assert deciding(found.rows) == "test_accuracy"
+    assert sweep_figure(found.rows).axes[0].get_xlabel() == "test accuracy in %"
 
 
 def test_a_table_reads_back_exactly(tmp_path):

@@ -44,7 +44,7 @@ def grid(over: Mapping[str, Sequence[Any]], choices: Mapping[str, Any]) -> list[
     """A run for each combination of the values in ``over``, the last choice's changing first.
 
     ``choices`` are the same for all.  Raises :class:`InputError` where one is no choice, is given
-    twice, or does not go with the others.
+    twice, or does not go with the others, and where runs could not be compared.
     """
     for name in (*over, *choices):
         if name not in {field.name for field in fields(Config)}:
@@ -60,6 +60,11 @@ def grid(over: Mapping[str, Sequence[Any]], choices: Mapping[str, Any]) -> list[
         # As the configuration has settled them: 100 units are (100,).
         points.append(Point({name: getattr(config, name) for name in values}, config))
     _require_different(points)
+    if len({point.config.regression for point in points}) > 1:
+        raise InputError(
+            "some of the runs are regressions and others are of classes, which no one scale "
+            "serves; sweep them apart"
+        )
     return points
 
 

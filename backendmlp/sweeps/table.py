@@ -60,8 +60,9 @@ def rows_of(runs: Iterable[tuple[dict[str, Any], Record, bool]]) -> list[Row]:
 
 
 def deciding(rows: Sequence[Row]) -> str | None:
-    """The measure by which kinds are compared; None where every run diverged."""
-    return next((name for name in _DECIDING if any(row.found.get(name) for row in rows)), None)
+    """The measure by which kinds are compared, which all have; None where every run diverged."""
+    found = [row.found for row in rows if row.runs]
+    return next((name for name in _DECIDING if found and all(name in of for of in found)), None)
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
