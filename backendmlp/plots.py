@@ -144,7 +144,7 @@ def sweep_figure(rows: Sequence[Row]) -> Figure:
         shown = [row for row in rows if row.runs]
         score = drawing.R2 if name.endswith("_r2") else drawing.ACCURACY
         values = [row.found[name] for row in shown]
-        names = [row.name or "all runs" for row in shown]
+        names = [row.name for row in shown]
         figure = drawing.kinds(names, values, score, name.partition("_")[0])
         figure.draw_without_rendering()
     return figure

@@ -14,6 +14,7 @@ from conftest import import_or_skip
 import backendmlp
 from backendmlp import Config, InputError, sweep
 from backendmlp.cli import cli, main
+from backendmlp.commands import sweep as command
 from backendmlp.runs import record as records
 from backendmlp.runs.folder import train_run
 from backendmlp.sweeps import sweep as sweeps
@@ -227,6 +228,20 @@ def test_the_command_line_says_what_each_kind_came_to(tmp_path, capsys):
     assert (tmp_path / "s" / "sweep.png").read_bytes().startswith(b"\x89PNG")
     receipt = json.loads((tmp_path / "s" / "hidden=8-7_seed=8" / "run.json").read_text())
     assert receipt["config"]["seed"] == 8
+
+
+def test_the_best_kind_is_printed_first_and_what_diverged_last(capsys):
+    found = {"lost": [], "bad": [-0.5], "nought": [0.0], "good": [0.5, 0.5]}
+    rows = [Row({"loss": kind}, {"test_r2": r2} if r2 else {}, 1) for kind, r2 in found.items()]
+    command._print_rows(rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "loss good    test R2 0.5000 ± 0.0000  (2 runs, 1 diverged)",
+        "loss nought  test R2 0.0000  (1 run, 1 diverged)",
+        "loss bad     test R2 -0.5000  (1 run, 1 diverged)",
+        "loss lost    (1 diverged)",
+    ]
+    command._print_rows([Row({}, {"test_accuracy": [0.5]}, 0)])
+    assert capsys.readouterr().out == "all  test accuracy 50.00%  (1 run)\n"
 
 
 @pytest.mark.parametrize(

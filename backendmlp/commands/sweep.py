@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -113,18 +114,22 @@ def _print_rows(rows: Sequence[Row]) -> None:
         print("every run diverged; lower the learning rate")
         return
     data, field = name.split("_")
-    rows = sorted(rows, key=lambda row: -(row.mean(name) or -float("inf")))
+    rows = sorted(rows, key=lambda row: _or_least(row.mean(name)), reverse=True)
     width = max(len(row.name) for row in rows)
     for row in rows:
         mean, spread = row.mean(name), row.spread(name)
         runs = f"{row.runs} run{'s' * (row.runs != 1)}"
         lost = f", {row.diverged} diverged" if row.diverged else ""
         if mean is None:
-            print(f"{row.name:<{width}}  diverged{lost}")
+            print(f"{row.name:<{width}}  ({row.diverged} diverged)")
             continue
         label = measure("R2" if field == "r2" else field, mean)
         plus = "" if spread is None else f" ± {_short(field, spread)}"
         print(f"{row.name:<{width}}  {data} {label}{plus}  ({runs}{lost})")
+
+
+def _or_least(mean: float | None) -> float:
+    return -math.inf if mean is None else mean
 
 
 def _short(field: str, spread: float) -> str:

@@ -38,7 +38,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        return ", ".join(f"{name} {text_of(value)}" for name, value in self.kind.items())
+        return ", ".join(f"{name} {text_of(value)}" for name, value in self.kind.items()) or "all"
 
     def mean(self, measure: str) -> float | None:
         """Of the runs that did not diverge."""
