@@ -267,19 +267,26 @@ def test_native_numerics_are_refused(small, joined):
         )
 
 
-def test_a_rank_that_fails_ends_all_in_one_sentence(small, joined, capfd):
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError("its disk is gone"), "rank 1 failed: OSError: its disk is gone"),
+        (KeyboardInterrupt(), "rank 1 was interrupted"),
+    ],
+)
+def test_a_rank_that_fails_ends_all_in_one_sentence(small, joined, capfd, error, sentence):
     def work(ranks: ThreadRanks) -> None:
         def fail(record) -> None:
             if ranks.rank == 1 and record.epoch == 2:
-                raise OSError("its disk is gone")
+                raise error
 
         config = {"hidden": 4, "epochs": 3}
         fit_on(ranks, joined, config, small["images"], small["labels"], on_epoch=fail)
 
     first, second = together(2, work)
     assert isinstance(first, threading.BrokenBarrierError)
-    assert isinstance(second, OSError)
-    assert "Error: rank 1 failed: OSError: its disk is gone\n" in capfd.readouterr().err
+    assert second is error
+    assert f"Error: {sentence}\n" in capfd.readouterr().err
 
 
 def test_a_callback_of_one_rank_ends_the_training_of_all(small, joined):
@@ -534,10 +541,16 @@ def test_a_signal_to_one_rank_stops_all_of_them(mpi, tmp_path):
         "from backendmlp.cli import main\n"
         "stop = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
         "MPI.COMM_WORLD.rank == 1 and threading.Timer(4.0, stop).start()\n"
-        "main(sys.argv[1:])\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "except SystemExit as end:\n"
+        f"    open(f'{tmp_path}/{{MPI.COMM_WORLD.rank}}', 'w').write(str(end.code))\n"
+        "    raise\n"
     )
     options = ["train", "--distributed", "--epochs", "3000", "--out", str(tmp_path / "run")]
     process = launch(*[[str(script), *options, "--no-keep-epochs"]] * 2)
     assert process.returncode == 128 + signal.SIGTERM
+    for rank in "01":  # each of them, whatever the launcher makes of it
+        assert (tmp_path / rank).read_text() == str(128 + signal.SIGTERM)
     assert "stopped in epoch " in process.stdout
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()

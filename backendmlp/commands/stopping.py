@@ -10,18 +10,13 @@ from typing import Any
 
 
 class Stop:
-    """Whether a signal asked for the end, and the exit code that tells which one."""
+    """Whether a signal asked for the end, and which one: its number, or 0."""
 
     def __init__(self) -> None:
-        self.signal: int | None = None
+        self.signal = 0
 
     def __call__(self) -> bool:
-        return self.signal is not None
-
-    @property
-    def exit_code(self) -> int:
-        """128 plus the signal's number, as shells have it."""
-        return 128 + (self.signal or 0)
+        return self.signal != 0
 
 
 @contextmanager

@@ -139,7 +139,8 @@ def _train(
 
         plot_run(training)
     _say_end(request, training)
-    return 0 if finished else stop.exit_code
+    # 128 plus the signal's number, as shells have it; it may have come to one rank alone.
+    return 0 if finished else 128 + int(ranks.most(stop.signal))
 
 
 def _watched(request: Request, training: Run, stop: Stop) -> bool:

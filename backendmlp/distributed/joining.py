@@ -118,5 +118,7 @@ def _sentence(rank: int, error: BaseException) -> str:
     """What ends a training on one rank alone, in one sentence."""
     if isinstance(error, InputError):
         return f"rank {rank}: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        return f"rank {rank} was interrupted"
     said = next(iter(str(error).strip().splitlines()), "")
     return f"rank {rank} failed: {type(error).__name__}{f': {said[:300]}' if said else ''}"
