@@ -228,7 +228,8 @@ class MLP:
                     self.history.append(record)
                     self.last_loss = record.train_loss
                     on_epoch(record)
-                    if callbacks and ranks.most(self._told(trainer, record, callbacks)):
+                    # All ranks ask: some may have been given callbacks, and others none.
+                    if ranks.most(bool(callbacks) and self._told(trainer, record, callbacks)):
                         break
                 trainer.take_best()
             finally:

@@ -289,11 +289,15 @@ def test_a_rank_that_fails_ends_all_in_one_sentence(small, joined, capfd, error,
     assert f"Error: {sentence}\n" in capfd.readouterr().err
 
 
-def test_a_callback_of_one_rank_ends_the_training_of_all(small, joined):
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_callback_of_one_rank_ends_the_training_of_all(small, joined, alone):
+    """Where the others have callbacks too, and where they have none."""
+
     def work(ranks: ThreadRanks) -> int:
         joined.ranks = ranks
         mlp = MLP(4, epochs=5)
         stop = [lambda mlp, record: ranks.rank == 1 and record.epoch == 2]
+        stop = [] if alone and ranks.rank == 0 else stop
         mlp.fit(small["images"], small["labels"], callbacks=stop, distributed=True)
         return len(mlp.history)
 
