@@ -191,5 +191,8 @@ def _begun(work: _Work, folder: Path, point: Point) -> bool:
     """Whether a run is there to go on with; refuses another than this one."""
     if not folder.is_dir() or (found := stored(folder)) is None:
         return False
-    check_same(found, point.config, work.data)
+    try:
+        check_same(found, point.config, work.data)
+    except InputError as error:
+        raise InputError(f"in {str(folder)!r} {error}") from error
     return True
