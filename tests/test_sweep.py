@@ -151,6 +151,18 @@ def test_a_sweep_goes_on_where_it_stood(few, tmp_path, monkeypatch):
     assert len(more.runs[0].record.epochs) == 4
 
 
+def test_runs_that_ended_early_are_done_whatever_epochs_are_asked_for(few, tmp_path):
+    settings = {"hidden": 6, "jobs": 1, "patience": 1, "tol": 10.0}  # which no epoch betters
+    first = sweep(tmp_path, {"lr": [0.1]}, few, epochs=9, **settings)
+    more = sweep(tmp_path, {"lr": [0.1, 0.2]}, few, epochs=12, **settings)
+    assert more.runs[0].record == first.runs[0].record
+    assert len(more.runs[0].record.epochs) == 3
+    alone = train_run(tmp_path / "alone", few, Config(6, lr=0.1, epochs=12, patience=1, tol=10.0))
+    assert more.runs[0].record.ending.weights_sha256 == alone.weights_sha256
+    with pytest.raises(InputError, match="it has come to epoch 3, and epochs is 2"):
+        sweep(tmp_path, {"lr": [0.1]}, few, epochs=2, **settings)
+
+
 def test_another_run_in_the_folder_is_refused(few, tmp_path):
     sweep(tmp_path, {"lr": [0.1]}, few, epochs=1, hidden=6, jobs=1)
     with pytest.raises(InputError) as error:

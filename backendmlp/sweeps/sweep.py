@@ -10,7 +10,7 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from backendmlp import backend as backends
 from backendmlp.data import Dataset, load_sample
 from backendmlp.errors import DataWarning, InputError, warn
 from backendmlp.files import StrPath, writable_folder
+from backendmlp.network.schedules import FORESEEN
 from backendmlp.ranks import processors
 from backendmlp.runs import record as records
 from backendmlp.runs.folder import data_of, resume_run, train_run
@@ -183,7 +184,10 @@ def _finished(work: _Work, folder: Path, point: Point) -> Record | None:
     if present != {RECORD, MODEL}:
         return None
     record = records.read(folder / RECORD)
-    same = record.config == point.config and record.data.sha256 == work.data.sha256
+    config, through = record.config, len(record.epochs)
+    if through < config.epochs and config.schedule not in FORESEEN:  # early: more change nothing
+        config = replace(config, epochs=max(through, point.config.epochs))
+    same = config == point.config and record.data.sha256 == work.data.sha256
     return record if same and record.through else None
 
 
