@@ -8,6 +8,7 @@ import statistics
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import import_or_skip
 
@@ -61,6 +62,8 @@ def test_names_are_those_of_folders_and_short():
     [
         ({"rate": [1]}, {}, "rate is no choice of a training; see backendmlp.Config"),
         ({"lr": 0.1}, {}, "lr is to be varied over 0.1; give a list of values"),
+        ({"lr": np.array(0.1)}, {}, "lr is to be varied over array(0.1); give a list of values"),
+        ([("lr", [0.1])], {}, "over is list; give a dict, of a list of values for each choice"),
         ({"lr": []}, {}, "lr is to be varied over no values; give at least one"),
         ({"lr": [0.1]}, {"lr": 0.1}, "lr is both varied and fixed; leave one of them out"),
         ({"hidden": [9, (9,)]}, {}, "the run hidden=9 is asked for twice; give each value of a "
@@ -170,6 +173,13 @@ def test_another_run_in_the_folder_is_refused(few, tmp_path):
     place = str(tmp_path / "lr=0.1")
     expected = f"in {place!r} the run cannot be resumed: hidden was 6 and is 7; "
     assert str(error.value).startswith(expected)
+
+
+def test_the_current_folder_is_not_meant_by_an_empty_name(few, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="folder is ''; name one"):
+        sweep("", {"lr": [0.1]}, few, epochs=1, hidden=6, jobs=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_diverges_ends_no_other(few, tmp_path):

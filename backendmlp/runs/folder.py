@@ -81,7 +81,7 @@ def train_run(
         raise InputError(f"config is {type(config).__name__}; give a backendmlp.Config")
     with (
         joined(distributed) as ranks,
-        held(ranks, lambda: made(_place(folder))) as place,
+        held(ranks, lambda: made(named_place(folder))) as place,
         at.scope(),
     ):
         ranks.first(lambda: refuse_run(place))
@@ -117,7 +117,7 @@ def resume_run(
     every = _every(checkpoint_epochs, checkpoint_seconds)
     with (
         joined(distributed) as ranks,
-        held(ranks, lambda: there(_place(folder))) as place,
+        held(ranks, lambda: there(named_place(folder))) as place,
         at.scope(),
     ):
         found = ranks.first(lambda: stored(place))
@@ -250,7 +250,7 @@ def prepared(
         yield run
 
 
-def _place(folder: StrPath) -> Path:
+def named_place(folder: StrPath) -> Path:
     """``folder`` as a path; an empty text, of a variable not set, is not the current one."""
     if os.fspath(folder) == "":
         raise InputError("folder is ''; name one, the current one as '.'")

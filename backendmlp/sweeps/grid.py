@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from backendmlp.config import Config
 from backendmlp.errors import InputError
 
@@ -46,6 +48,10 @@ def grid(over: Mapping[str, Sequence[Any]], choices: Mapping[str, Any]) -> list[
     ``choices`` are the same for all.  Raises :class:`InputError` where one is no choice, is given
     twice, or does not go with the others, and where runs could not be compared.
     """
+    if not isinstance(over, Mapping):
+        raise InputError(
+            f"over is {type(over).__name__}; give a dict, of a list of values for each choice"
+        )
     for name in (*over, *choices):
         if name not in {field.name for field in fields(Config)}:
             raise InputError(f"{name} is no choice of a training; see backendmlp.Config")
@@ -74,7 +80,7 @@ def text_of(value: Any) -> str:
 
 
 def _several(name: str, values: Any) -> list[Any]:
-    if isinstance(values, str) or not hasattr(values, "__iter__"):
+    if isinstance(values, str) or not np.iterable(values):
         raise InputError(f"{name} is to be varied over {values!r:.80}; give a list of values")
     found = list(itertools.islice(values, _MOST_RUNS + 1))  # a range may have any length
     if not found:

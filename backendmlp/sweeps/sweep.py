@@ -21,7 +21,7 @@ from backendmlp.files import StrPath, writable_folder
 from backendmlp.network.schedules import FORESEEN
 from backendmlp.ranks import processors
 from backendmlp.runs import record as records
-from backendmlp.runs.folder import data_of, resume_run, train_run
+from backendmlp.runs.folder import data_of, named_place, resume_run, train_run
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.record import Record
 from backendmlp.runs.stored import CHECKPOINT, MODEL, RECORD, check_same, stored
@@ -101,7 +101,7 @@ def sweep(
     dataset = load_sample() if dataset is None else checked(dataset)
     dataset.outputs(points[0].config.regression)
     jobs = _jobs(jobs, len(points))
-    place = writable_folder(folder)
+    place = writable_folder(named_place(folder))
     work = _Work(dataset, data_of(dataset), backend, device, keep_epochs)
     found: dict[str, Swept] = {}
     told: set[str] = set()
