@@ -302,3 +302,18 @@ def test_rows_may_lie_in_memory_in_any_way(kind):
     as_defined.advance(strewn, order, 16, numbers)
     expected = [v.tobytes() for v in as_defined.learned.as_dict(recipe).values()]
     assert found == [expected, expected]
+
+
+def test_an_order_may_show_rows_again():
+    """So that a batch has more rows than there are."""
+    learned, recipe, rows = given(arithmetic_of("bitwise", "float64"), "pixels")
+    order, numbers = np.tile(np.arange(ROWS), 2), coefficients(recipe, 0, 2)
+    steps = (
+        KernelStep(OnCpu(2, 1, shape=0), recipe, learned, rows, apart=True),
+        Step(recipe, learned),
+    )
+    found = []
+    for step in steps:
+        step.advance(rows, order, ROWS + 3, numbers)
+        found.append([v.tobytes() for v in step.learned.as_dict(recipe).values()])
+    assert found[0] == found[1]

@@ -37,7 +37,7 @@ def describe() -> str:
     """In words: whether steps on CuPy are kernels."""
     if os.environ.get("BACKENDMLP_KERNELS") == "0":
         return "as defined: BACKENDMLP_KERNELS is 0"
-    return f"kernels, of networks with up to {job.MOST_LAYERS} layers"
+    return f"kernels, where there is a GPU; networks of up to {job.MOST_LAYERS} layers"
 
 
 def possible(recipe: Recipe, parameters: Parameters, inputs: Array) -> bool:

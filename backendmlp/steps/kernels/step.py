@@ -69,8 +69,9 @@ class KernelStep:
         if count == 0:
             return parts
         weighted = rows.weights is not None
-        if (rows.inputs.shape[0], size, weighted) != self._room.made_for:
-            self._make_room(rows.inputs.shape[0], size, weighted)
+        batch = min(size, max(rows.inputs.shape[0], count))  # the same while there are as many
+        if (batch, weighted) != self._room.made_for:
+            self._make_room(batch, weighted)
         given, steps = self._room.job, -(-count // size)
         sent = self._kernels.send(np.stack(coefficients.columns))
         order = self._kernels.ordered(order)
@@ -111,13 +112,13 @@ class KernelStep:
         given, memory = (self._room.job, *map(np.int64, numbers)), job.memory(self._kernels)
         self._kernels.launch(self._room.module, name, given, job.LANES, memory)
 
-    def _make_room(self, count: int, size: int, weighted: bool) -> None:
+    def _make_room(self, batch: int, weighted: bool) -> None:
         """Compile for this size of batches, and make room for what lies between phases."""
-        batch, layers = min(size, count), len(self.sizes) - 1
+        layers = len(self.sizes) - 1
         found = job.choices(self.recipe, self._kind, weighted)
         blocks = self._kernels.blocks
         options = job.options(self.recipe, self.sizes, batch, found, self._kernels, self._apart)
-        room = _Room((count, size, weighted), self._kernels.compile(source.text(), options))
+        room = _Room((batch, weighted), self._kernels.compile(source.text(), options))
         room.job = given = np.zeros(1, job.structure(layers))
         given["batch"], given["widths"] = batch, self.sizes
         numbers = job.numbers(self.recipe, self._levels, self.sizes)
@@ -220,7 +221,7 @@ def _on_grid(W: Array) -> bool:
 class _Room:
     """What a size of batches needs: the compiled kernels, their job and the memory it points to."""
 
-    def __init__(self, made_for: tuple[int, int, bool] | None = None, module: Any = None) -> None:
+    def __init__(self, made_for: tuple[int, bool] | None = None, module: Any = None) -> None:
         self.made_for, self.module = made_for, module
         self.job: Any = None
         self.keep: dict[str, Array] = {}
