@@ -410,6 +410,7 @@ def test_jax_compiles_nothing_after_the_warm_up(sample: Any, tiny: Task) -> None
     assert peer.scan._cache_size() == compiled
 
 
+@pytest.mark.slow
 def test_a_profile_names_the_lines_of_steps_in_python(
     sample: Any, tiny: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

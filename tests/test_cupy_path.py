@@ -50,7 +50,8 @@ def test_the_golden_runs_as_defined():
 
 
 @needs_kernels
-@pytest.mark.parametrize("how", ["1", pytest.param("apart", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["1", "apart"])
 def test_the_golden_runs_by_kernels(how):
     """The library decides that it is they who make the steps, and launches them."""
     done = python("-c", GOLDEN_BY_KERNELS, BACKENDMLP_KERNELS=how, limit=300)

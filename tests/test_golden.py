@@ -150,7 +150,8 @@ def test_any_number_of_threads(kind, threads):
 
 
 @pytest.mark.parametrize(
-    "kernel", ["Prescott", "Haswell", pytest.param("native", marks=pytest.mark.slow)]
+    "kernel",
+    ["Prescott", *(pytest.param(x, marks=pytest.mark.slow) for x in ("Haswell", "native"))],
 )
 @DEFINITION_SLOW
 def test_any_blas_kernel(kind, kernel):
@@ -173,6 +174,7 @@ def test_any_dispatch_of_numpy(kept):
     assert_golden(found)
 
 
+@pytest.mark.slow
 def test_everything_at_its_plainest():
     """SSE kernels in BLAS and in NumPy, one thread: about what a machine of 2004 would do."""
     found = elsewhere(
