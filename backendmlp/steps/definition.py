@@ -18,7 +18,7 @@ from backendmlp.steps.stepper import Rows
 
 Array = Any
 
-_LEAST_LIMIT = 2.0**-1000  # of a norm to clip to: a smaller one may vanish on the way
+LEAST_LIMIT = 2.0**-1000  # of a norm to clip to: a smaller one may vanish on the way
 
 
 class Step:
@@ -123,7 +123,7 @@ def _clipped(recipe: Recipe, gradient: Parameters, scale: float) -> Parameters:
 
     Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
     """
-    limit = max(recipe.clip_norm * scale, _LEAST_LIMIT)  # type: ignore[operator]
+    limit = max(recipe.clip_norm * scale, LEAST_LIMIT)  # type: ignore[operator]
     arrays = gradient.as_dict()
     squares = _squares(recipe, tuple(arrays.values()))
     xp = namespace(squares)

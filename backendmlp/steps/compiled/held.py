@@ -11,10 +11,9 @@ import numpy as np
 from backendmlp.arithmetic import constants as const
 from backendmlp.arithmetic.bitwise import FEATURE_BITS, PIXEL_BITS, product_bits
 from backendmlp.network import model, recipe
-from backendmlp.network.losses import CrossEntropy
 from backendmlp.network.model import Parameters
-from backendmlp.network.optimizers import Adam, Momentum
 from backendmlp.network.recipe import Learned, Recipe
+from backendmlp.steps import known
 from backendmlp.steps.blas import OpenBLAS, openblas
 from backendmlp.steps.compiled import library
 from backendmlp.steps.compiled.library import address
@@ -34,15 +33,13 @@ def numerics(recipe: Recipe) -> str:
 
 def possible(recipe: Recipe, parameters: Parameters, inputs: Array) -> bool:
     """Whether compiled code knows such a network and such inputs."""
-    known = (
-        recipe.activation.name in library.ACTIVATIONS
-        and recipe.loss.name in library.LOSSES
-        and recipe.optimizer.name in library.OPTIMIZERS
+    able = (
+        known.knows(recipe)
         and len(parameters.weights) <= library.MOST_LAYERS
         and library.library() is not None
         and openblas() is not None
     )
-    return known and inputs.dtype.newbyteorder("=") in _kinds(recipe, parameters)
+    return able and inputs.dtype.newbyteorder("=") in _kinds(recipe, parameters)
 
 
 def _kinds(recipe: Recipe, parameters: Parameters) -> dict[Any, int]:
@@ -150,20 +147,15 @@ class Held:
 
 def _choices(recipe: Recipe) -> dict[str, Any]:
     """The recipe, as job.h has it."""
-    loss, optimizer = recipe.loss, recipe.optimizer
-    found = {
-        "activation": library.ACTIVATIONS.index(recipe.activation.name),
-        "loss": library.LOSSES.index(loss.name),
-        "optimizer": library.OPTIMIZERS.index(optimizer.name),
-        "smoothing": loss.smoothing if isinstance(loss, CrossEntropy) else 0.0,
+    keep_1, keep_2 = known.kept(recipe)
+    return {
+        **known.numbers(recipe),
+        "smoothing": known.smoothing(recipe),
         "l2": recipe.l2,
         "clip": math.inf if recipe.clip_norm is None else recipe.clip_norm,
+        "keep_1": keep_1,
+        "keep_2": keep_2,
     }
-    if isinstance(optimizer, Momentum):
-        found["keep_1"] = optimizer.momentum
-    if isinstance(optimizer, Adam):
-        found |= {"keep_1": optimizer.beta_1, "keep_2": optimizer.beta_2}
-    return found
 
 
 def _tables() -> dict[str, Any]:

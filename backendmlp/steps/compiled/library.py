@@ -24,9 +24,6 @@ _CONSTANTS = ("exp_inverse", "exp_high", "exp_low", "exp_lowest", "tanh_highest"
 
 # As job.h numbers them.
 OWN, PIXELS, FEATURES = range(3)
-ACTIVATIONS = ("relu", "tanh", "logistic", "identity")
-LOSSES = ("cross_entropy", "squared_error")
-OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam")
 MOST_LAYERS = 65
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")

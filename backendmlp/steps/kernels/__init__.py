@@ -17,6 +17,7 @@ import numpy as np
 from backendmlp.backend import Backend
 from backendmlp.network.model import Parameters
 from backendmlp.network.recipe import Learned, Recipe
+from backendmlp.steps import known
 from backendmlp.steps.kernels import job
 from backendmlp.steps.kernels.step import KernelStep
 from backendmlp.steps.stepper import Rows, Stepper
@@ -26,11 +27,12 @@ Array = Any
 
 def stepper(backend: Backend, recipe: Recipe, learned: Learned, rows: Rows) -> Stepper | None:
     """The step by kernels for ``recipe`` and this kind of rows; None where there is none."""
-    if backend.kernels is None or os.environ.get("BACKENDMLP_KERNELS") == "0":
+    asked = os.environ.get("BACKENDMLP_KERNELS")
+    if backend.kernels is None or asked == "0":
         return None
     if not possible(recipe, learned.parameters, rows.inputs):
         return None
-    return KernelStep(backend.kernels, recipe, learned, rows)
+    return KernelStep(backend.kernels, recipe, learned, rows, apart=asked == "apart")
 
 
 def describe() -> str:
@@ -48,9 +50,7 @@ def possible(recipe: Recipe, parameters: Parameters, inputs: Array) -> bool:
     else:
         kinds = {"uint8"} if bitwise else {"uint8", recipe.arithmetic.dtype}
     return (
-        recipe.activation.name in job.ACTIVATIONS
-        and recipe.loss.name in job.LOSSES
-        and recipe.optimizer.name in job.OPTIMIZERS
+        known.knows(recipe)
         and len(parameters.weights) <= job.MOST_LAYERS
         and parameters.sizes[-1] <= job.MOST_OUTPUTS
         and str(np.dtype(inputs.dtype)) in kinds

@@ -9,15 +9,12 @@ import numpy as np
 from backendmlp.arithmetic import constants as const
 from backendmlp.arithmetic.bitwise import product_bits
 from backendmlp.backend import Kernels
-from backendmlp.network.losses import CrossEntropy
-from backendmlp.network.optimizers import Adam, Momentum
 from backendmlp.network.recipe import Recipe
+from backendmlp.steps import known
+from backendmlp.steps.definition import LEAST_LIMIT
 
 # As job.h numbers them.
 KINDS = {"uint8": 1, "int32": 2}  # others are numbers of the step's own type: 0
-ACTIVATIONS = ("relu", "tanh", "logistic", "identity")
-LOSSES = ("cross_entropy", "squared_error")
-OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam")
 MOST_LAYERS = 16  # with as many the structure still fits among a kernel's arguments
 MOST_OUTPUTS = 2000  # a row of them fits in a block's memory
 LANES = 256
@@ -39,8 +36,6 @@ TENSORS = ("W", "b", "first_W", "first_b", "second_W", "second_b")
 ROOM = ("gradient_W", "gradient_b", "values", "deltas")
 TOPS = ("W_rows", "W_columns", "value_rows", "value_columns", "delta_rows", "delta_columns")
 SINGLE_TOPS = ("top_W", "gradient_W_top", "gradient_b_top")
-
-_LEAST_NORM = 2.0**-1000  # of a norm to clip to, as in the definition
 
 
 def structure(layers: int) -> np.dtype:
@@ -71,21 +66,19 @@ def choices(recipe: Recipe, kind: str, weighted: bool) -> dict[str, int]:
     """What the code depends on, but for the sizes."""
     return {
         "kind": KINDS.get(kind, 0),
-        "activation": ACTIVATIONS.index(recipe.activation.name),
-        "loss": LOSSES.index(recipe.loss.name),
-        "optimizer": OPTIMIZERS.index(recipe.optimizer.name),
+        **known.numbers(recipe),
         "weighted": int(weighted),
         "pulls": int(recipe.l2 != 0.0),
         "clips": int(recipe.clip_norm is not None),
-        "smooth": int(_smoothing(recipe) != 0.0),
+        "smooth": int(known.smoothing(recipe) != 0.0),
     }
 
 
 def numbers(recipe: Recipe, levels: float, sizes: tuple[int, ...]) -> dict[str, float]:
     """The numbers that every step uses."""
-    smoothing = _smoothing(recipe)
+    smoothing = known.smoothing(recipe)
     elsewhere = smoothing / sizes[-1]
-    keep_1, keep_2 = _kept(recipe)
+    keep_1, keep_2 = known.kept(recipe)
     return {
         "level": 1.0 / levels,
         "levels": levels,
@@ -105,7 +98,7 @@ def numbers(recipe: Recipe, levels: float, sizes: tuple[int, ...]) -> dict[str, 
         "exp_low": const.EXP_LOW,
         "exp_lowest": const.EXP_LOWEST,
         "tanh_one": const.TANH_ONE,
-        "smallest_norm": _LEAST_NORM,
+        "smallest_norm": LEAST_LIMIT,
         "exact": 2.0 ** product_bits(sizes[0], beside_pixels=True)[1] * const.GRID,
     }
 
@@ -134,16 +127,3 @@ def options(
         **{name.upper(): value for name, value in found.items()},
     }
     return tuple(f"-D{name}={value}" for name, value in defined.items())
-
-
-def _smoothing(recipe: Recipe) -> float:
-    return recipe.loss.smoothing if isinstance(recipe.loss, CrossEntropy) else 0.0
-
-
-def _kept(recipe: Recipe) -> tuple[float, float]:
-    optimizer = recipe.optimizer
-    if isinstance(optimizer, Momentum):
-        return optimizer.momentum, 0.0
-    if isinstance(optimizer, Adam):
-        return optimizer.beta_1, optimizer.beta_2
-    return 0.0, 0.0

@@ -43,7 +43,6 @@ INLINE held descended(const job &job, const coefficients &c, held held, real g, 
 struct entry {
     real *parameter, *first, *second, *gradient;
     bool weight;
-
 };
 INLINE entry entry_at(const job &job, int l, int row, int column)
 {

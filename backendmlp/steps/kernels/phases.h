@@ -156,7 +156,8 @@ INLINE void survey(const job &job, const at &at)
             EACH(column, columns) {
                 real size = size_of(own.W[(int64_t)row * pitch_of(columns) + column]);
                 raise(tops_of(job, at, own.W_rows + row), bits_of(size));
-                raise(tops_of(job, at, own.top_W), bits_of(size));
+                if (pulls(job)) /* else nobody asks, and all lanes would meet at one place */
+                    raise(tops_of(job, at, own.top_W), bits_of(size));
                 raise(tops_of(job, at, own.W_columns + column),
                       bits_of(l == 0 ? size * worth(job, row) : size));
             }

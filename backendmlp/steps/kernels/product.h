@@ -241,7 +241,7 @@ INLINE real *product(char *memory, int terms, const Left &left, const Right &rig
             begin(round + STAGES - 1);
         copies_end();
         if (round < 0) {
-            if (round == 2 - STAGES || STAGES == 2)
+            if (round == -1)
                 prepare();
             continue;
         }

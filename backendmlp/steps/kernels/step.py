@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from itertools import pairwise
 from typing import Any
 
@@ -38,10 +37,10 @@ class KernelStep:
         recipe: Recipe,
         learned: Learned,
         rows: Rows,
-        apart: bool | None = None,
+        apart: bool = False,
     ) -> None:
         self.recipe, self._kernels = recipe, kernels
-        self._apart = os.environ.get("BACKENDMLP_KERNELS") == "apart" if apart is None else apart
+        self._apart = apart
         self.sizes, self._unit = learned.parameters.sizes, learned.parameters.unit
         self._kind = str(np.dtype(rows.inputs.dtype))
         self._levels = model.levels(rows.inputs)
