@@ -32,6 +32,9 @@ PLACES = {
     "cupy": ("cupy", None),
     "jax": ("jax", None),
 }
+# One process a core: more threads than cores only wait.  NumPy has read it before in this process;
+# the tests' workers and the subprocesses read it anew.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Threads that wait by spinning starve one another where tests share a machine; read by OpenMP when
 # PyTorch is imported, here or in a subprocess.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -227,7 +227,8 @@ def test_every_backend_takes_the_same_steps(backend):
         stepping.defined(BITWISE, settled(NUMPY, start), 0.3), NUMPY, images, labels, batches
     )
     step = stepping.chosen(backend, BITWISE, settled(backend, start), 0.3, backend.asarray(images))
-    assert (type(step.step) is Step) is not (backend.in_memory and compiled.available())
+    quick = backend.kernels is not None or (backend.in_memory and compiled.available())
+    assert (type(step.step) is Step) is not quick
     assert trace(step, backend, images, labels, batches) == expected
 
 
