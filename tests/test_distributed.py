@@ -263,7 +263,7 @@ def test_native_numerics_are_refused(small, joined):
     for error in together(2, work):
         assert str(error) == (
             "numerics is 'native', whose bits would depend on the number of ranks; choose "
-            "'bitwise', or train in one process"
+            "'bitwise', or a single process"
         )
 
 
@@ -345,6 +345,38 @@ def test_a_folder_is_written_by_one_rank_and_goes_on_on_any_number(
     assert ended.weights_sha256 == whole.weights_sha256
     assert records.read(tmp_path / "run" / "run.json").parallel is None
     assert backendmlp.verify(tmp_path / "run")
+
+
+def test_any_number_of_ranks_repeats_a_run(sample, joined, tmp_path):
+    """Made alone, or by others; the first alone sees its files, and a difference ends all."""
+    made = tmp_path / "run"
+    train_run(made, sample, Config((20,), epochs=2))
+
+    def work(ranks: ThreadRanks) -> backendmlp.Verdict:
+        joined.ranks = ranks
+        seen = made if ranks.rank == 0 else tmp_path / "not here"
+        return backendmlp.verify(seen, sample, distributed=True)
+
+    alone = backendmlp.verify(made, sample)
+    assert alone.verified
+    assert together(2, work) == [alone] * 2
+    text = json.loads((made / "run.json").read_text())
+    text["epochs"][0]["test_loss"] = 0.5
+    (made / "run.json").write_text(json.dumps(text))
+    for verdict in together(3, work):
+        assert (verdict.agreed, verdict.verified) == (0, False)
+        assert "test_loss was 0.5 and is " in verdict.difference
+
+
+def test_native_runs_are_repeated_by_a_single_process(sample, joined, tmp_path):
+    train_run(tmp_path / "run", sample, Config((4,), epochs=1, numerics="native"))
+
+    def work(ranks: ThreadRanks) -> None:
+        joined.ranks = ranks
+        backendmlp.verify(tmp_path / "run", sample, distributed=True)
+
+    for error in together(2, work):
+        assert str(error).startswith("numerics is 'native', whose bits would depend on")
 
 
 def test_a_receipt_with_a_damaged_parallel_is_refused(sample, joined, tmp_path):
@@ -452,6 +484,30 @@ def test_the_command_line_trains_together_and_the_first_rank_alone_speaks(mpi, t
     again = launch(*[command("--resume", str(tmp_path / "run"))] * 2)
     assert again.returncode == 0
     assert again.stdout.count("is finished") == 1
+
+
+@pytest.mark.slow
+def test_the_command_line_verifies_together(mpi, tmp_path):
+    """On another number of ranks than made the run; mistakes and differences are told once."""
+    run = tmp_path / "run"
+    options = ["--epochs", "2", "--hidden", "20", "--quiet", "--out", str(run)]
+    assert launch(*[command(*options)] * 2).returncode == 0
+    verify = ["-m", "backendmlp", "verify", "--distributed", str(run)]
+    process = launch(*[verify] * 3)
+    assert process.returncode == 0, process.stderr
+    *epochs, verdict = process.stdout.splitlines()
+    assert [line[:9] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
+    assert verdict.startswith("verified: 2 of 2 epochs, weights sha256 ")
+    assert verdict.endswith("model.safetensors agrees")
+    (run / "model.safetensors").unlink()
+    process = launch(*[[*verify, "--quiet"]] * 2)
+    assert process.returncode == 1
+    assert process.stdout == "differs: model.safetensors is missing (2 of 2 epochs agree)\n"
+    (run / "run.json").unlink()
+    process = launch(*[verify] * 2)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith("Error: ")
+    assert process.stderr.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ class ThreadRanks:
         self.table.failed[self.rank].set()
         return all(event.wait(1.0) for event in self.table.failed)
 
-    def abort(self) -> None:
+    def abort(self, code: int) -> None:
         self.table.barrier.abort()  # as MPI's ends all: whoever waits for others fails
 
 
