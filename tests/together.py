@@ -111,15 +111,21 @@ def mpiexec() -> Path | None:
     return next(Path(f.locate()).resolve() for f in files if f.name == "mpiexec")
 
 
-def environment() -> dict[str, str]:
-    """In which a process finds this package, and MPI where its wheel lies elsewhere."""
+def mpi_path() -> dict[str, str]:
+    """The variable by which a process finds MPI where its wheel lies elsewhere."""
     at = mpiexec()
-    assert at is not None
+    if at is None:
+        return {}
     paths = str(at.parents[1] / "lib"), os.environ.get("LD_LIBRARY_PATH")
+    return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths))}
+
+
+def environment() -> dict[str, str]:
+    """In which a process finds this package, and MPI."""
     return {
         **os.environ,
+        **mpi_path(),
         "PYTHONPATH": str(Path(backendmlp.__file__).parents[1]),
-        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths)),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
