@@ -167,6 +167,9 @@ def sweep(**options: Any) -> None:
     has a folder in DIR, named by its choices, and DIR/sweep.csv has the mean and the standard
     deviation over the seeds of each combination; DIR/sweep.png shows them. The same command goes on
     where it was interrupted.
+
+    Exit code 0 where every run was trained; those that diverged are counted in the table, and are
+    not tried again.
     """
     from backendmlp.commands import sweep as command
 

@@ -244,6 +244,8 @@ def main(
     plot: Path | None,
 ) -> None:
     """Time backendmlp beside its peers, in one alternating run."""
+    if (device_name is not None) + scaling + on_ranks > 1:
+        raise click.UsageError("--device, --scaling and --ranks are each instead of all; give one")
     if quick:
         batch_sizes, images, rounds = batch_sizes or (64,), min(images, _QUICK), min(rounds, 3)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:

@@ -102,6 +102,8 @@ def _describe_receipt(path: Path) -> None:
     if record.parallel is not None:
         print(f"together       {record.parallel['ranks']} ranks, {plain(record.parallel['mpi'])}")
     print(f"epochs         {len(record.epochs)} of {record.config.epochs}")
+    if record.diverged is not None:
+        print(f"ended          {plain(record.diverged)}")
     if last is not None:
         print(f"weights sha256 {last.weights_sha256}")
         for data in ("validation", "test"):

@@ -243,8 +243,8 @@ def prepared(
 
 def named_place(folder: StrPath) -> Path:
     """``folder`` as a path; an empty text, of a variable not set, is not the current one."""
-    if os.fspath(folder) == "":
-        raise InputError("folder is ''; name one, the current one as '.'")
+    if not isinstance(folder, str | os.PathLike) or os.fspath(folder) == "":
+        raise InputError(f"folder is {folder!r:.80}; name one, the current one as '.'")
     return Path(folder)
 
 
