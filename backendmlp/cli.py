@@ -50,6 +50,15 @@ def _backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+_distributed_option = click.option(
+    "--distributed",
+    cls=Option,
+    section=choices.COMPUTING,
+    is_flag=True,
+    help="Share each batch among the processes that mpiexec started; the bits stay the same.",
+)
+
+
 def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
@@ -87,13 +96,7 @@ def cli() -> None:
 @click.option("--plot", is_flag=True, help="Add pictures: curves, and how the network does.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @_backend_options
-@click.option(
-    "--distributed",
-    cls=Option,
-    section=choices.COMPUTING,
-    is_flag=True,
-    help="Share each batch among the processes that mpiexec started; the bits stay the same.",
-)
+@_distributed_option
 @click.option(
     "--checkpoint-every",
     cls=Option,
@@ -164,6 +167,9 @@ def sweep(**options: Any) -> None:
     has a folder in DIR, named by its choices, and DIR/sweep.csv has the mean and the standard
     deviation over the seeds of each combination; DIR/sweep.png shows them. The same command goes on
     where it was interrupted.
+
+    Exit code 0 where every run was trained; those that diverged are counted in the table, and are
+    not tried again.
     """
     from backendmlp.commands import sweep as command
 
@@ -223,6 +229,7 @@ def predict(model: Path, images: Sequence[Path], **options: Any) -> None:
 @click.argument("receipt", type=_PATH, metavar="DIR|RUN.JSON")
 @_backend_options
 @_data_options
+@_distributed_option
 @click.option("--quiet", is_flag=True, help="Print the verdict alone.")
 def verify(receipt: Path, **options: Any) -> None:
     """Train again what RUN.JSON, in DIR perhaps, describes, and compare every epoch to the bit.

@@ -5,6 +5,7 @@
     python scripts/benchmark.py --predict --growth --memory --startup --json figures.json
     python scripts/benchmark.py --device cuda --json figures.json
     python scripts/benchmark.py --scaling
+    python scripts/benchmark.py --ranks --json figures.json
 
 Everyone runs in a process of their own, in alternating rounds, with equally many threads.  Exit
 code 1 means that a contestant did not learn what the others did, or broke; no figure is asserted.
@@ -26,7 +27,7 @@ import click
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # unless it is installed
 
-from benchmarks import device, goals, report
+from benchmarks import device, goals, ranks, report
 from benchmarks.contestants import BACKENDS, BEFORE, ENTRIES, PREDICTING, chosen
 from benchmarks.rounds import Turn, Worker, compete, environment, one_epoch, pinned
 from benchmarks.task import DISCIPLINES, Discipline, Task, open_dataset, sized, store
@@ -199,6 +200,12 @@ def _hidden(context: click.Context, option: click.Parameter, texts: Any) -> list
 @click.option(
     "--scaling", is_flag=True, help="Instead of all that: ours on 1, 2, 4 ... all of the cores."
 )
+@click.option(
+    "--ranks",
+    "on_ranks",
+    is_flag=True,
+    help="Instead of all that: 1, 2, 4 ranks beside threads, and what to expect of more.",
+)
 @click.option("--seconds", type=float, help="With --device: no new cell once these are over.")
 @click.option("--quick", is_flag=True, help="Batch 64, 10,000 images, 3 rounds: minutes.")
 @click.option("--predict", is_flag=True, help="Predictions of 1 to 60,000 images.")
@@ -224,6 +231,7 @@ def main(
     only: tuple[str, ...],
     device_name: str | None,
     scaling: bool,
+    on_ranks: bool,
     seconds: float | None,
     quick: bool,
     predict: bool,
@@ -236,6 +244,8 @@ def main(
     plot: Path | None,
 ) -> None:
     """Time backendmlp beside its peers, in one alternating run."""
+    if (device_name is not None) + scaling + on_ranks > 1:
+        raise click.UsageError("--device, --scaling and --ranks are each instead of all; give one")
     if quick:
         batch_sizes, images, rounds = batch_sizes or (64,), min(images, _QUICK), min(rounds, 3)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
@@ -258,6 +268,9 @@ def main(
             sys.exit(1 if session.failed else 0)
         if scaling:
             _scale(session, batch_sizes or (64, 1024), json_file)
+            sys.exit(1 if session.failed else 0)
+        if on_ranks:
+            _rank(session, batch_sizes or ranks.BATCH_SIZES, json_file)
             sys.exit(1 if session.failed else 0)
         disciplines = _disciplines(names, hiddens)
         cells = [(d, size) for d in disciplines for size in batch_sizes or d.batch_sizes]
@@ -348,6 +361,43 @@ def _scale(session: Session, batch_sizes: tuple[int, ...], json_file: Path | Non
         results = [result.as_dict() for result in outcome.results.values()]
         found.append({"batch_size": size, "steps": steps, "table": table, "results": results})
         _write(json_file, {"machine": report.machine(session.threads), "cells": found})
+
+
+def _rank(session: Session, batch_sizes: tuple[int, ...], json_file: Path | None) -> None:
+    """Ours on ranks beside threads; the bits of both are the same, or it failed."""
+    cells: dict[int, goals.Results] = {}
+    found: dict[str, Any] = {"machine": report.machine(session.threads), "images": session.images}
+    for size in batch_sizes:
+        outcome = ranks.cell(session.task("", size, DISCIPLINES["sgd"]), session.rounds, say)
+        cells[size] = results = outcome.results
+        others = ranks.of_other_bits(results)
+        session.failed |= bool(outcome.broken or others)
+        say(f"\nbatch {size}, an epoch of {session.images:,} images takes\n{ranks.table(results)}")
+        say(ranks.traffic_text(results, -(-session.images // size)))
+        for name in others:
+            say(f"WRONG BITS: {name}")
+        kept = {name: result.as_dict() for name, result in results.items()}
+        found.setdefault("cells", []).append({"batch_size": size, "results": kept})
+        _write(json_file, found)
+    _write(json_file, {**found, **_expect(cells, session.images)})
+    say("\n" + report.checklist(ranks.verdicts(cells)))
+
+
+def _expect(cells: dict[int, goals.Results], images: int) -> dict[str, Any]:
+    """What is to be expected of more ranks than there are here."""
+    last = list(cells.values())[-1]
+    if (here := ranks.measured(last)) is None:
+        say("nothing is expected of more ranks, since two were not measured")
+        return {}
+    seconds = {size: min(results["threads 1"].seconds) for size, results in cells.items()}
+    work, sizes = ranks.work(seconds, images), ranks.meetings(last)
+    say(f"\nan allreduce takes\n{ranks.allreduce_table(last)}")
+    found = {}
+    for network in (here, ranks.PUBLISHED):
+        found[network.name] = shares = ranks.expected(work, network, sizes)
+        say(f"\nefficiency to expect: {ranks.assumptions(work, network, sizes)}")
+        say(ranks.expected_table(shares))
+    return {"work": asdict(work), "network": asdict(here), "expected": found}
 
 
 def _write(json_file: Path | None, found: dict[str, Any]) -> None:

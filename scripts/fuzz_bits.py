@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -52,7 +53,7 @@ class Search:
         (self.folder / "last.json").write_text(json.dumps(case))  # should the process end with it
         self.counts["cases"] += 1
         for path in case["paths"]:
-            self.counts[" -> ".join(name for name, _ in path) if len(path) == 1 else "resumed"] += 1
+            self.counts[_kind(path)] += 1
         found = disagreements(case, self.implementations)
         self.counts["subnormals flushed to zero"] += sum(one.flushed for one in found)
         found = [one for one in found if not one.flushed]
@@ -75,6 +76,17 @@ class Search:
         except Exception:  # not a case at all
             return None
         return next((one for one in found if not one.flushed), None)
+
+
+def _kind(path: list[list[Any]]) -> str:
+    """What paths are counted by."""
+    ranks = sorted({name.count("+") + 1 for name, _ in path})
+    if ranks == [1]:
+        return path[0][0] if len(path) == 1 else "resumed"
+    if len(path) > 1:
+        return "ranks, resumed on others" if len(ranks) > 1 else "ranks, resumed on as many"
+    mixed = " of several kinds" if len(set(path[0][0].split("+"))) > 1 else ""
+    return f"{ranks[0]} ranks{mixed}"
 
 
 def main(arguments: list[str] | None = None) -> int:

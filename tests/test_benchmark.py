@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import import_or_skip
 from kernels import on_cpu
 from test_cupy_path import python
 
@@ -22,7 +23,7 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import benchmark  # noqa: E402
-from benchmarks import device, goals, plots, report  # noqa: E402
+from benchmarks import device, goals, plots, ranks, report  # noqa: E402
 from benchmarks.contestants import BEFORE, ENTRIES, ON_DEVICE, chosen  # noqa: E402
 from benchmarks.goals import Verdict  # noqa: E402
 from benchmarks.profiling import profile  # noqa: E402
@@ -191,7 +192,7 @@ def test_the_gpu_peers_come_with_a_gpu_backend() -> None:
     assert "torch-graph" not in chosen(())
     assert {"torch-graph", "ours-bitwise-float64-cupy"} <= set(chosen(("cupy",)))
     everyone = set(chosen(("torch", "cupy", "torch-cuda"), before=True))
-    assert everyone | set(ON_DEVICE) == set(ENTRIES)
+    assert everyone | set(ON_DEVICE) | {"ours-ranks"} == set(ENTRIES)
 
 
 def test_the_cells_of_a_device_and_the_epochs_of_a_turn() -> None:
@@ -233,6 +234,81 @@ def test_threads_are_compared_with_one(results: dict[str, Result]) -> None:
     assert [line.split()[-4:] for line in lines[1:]] == [
         ["1", "0.4000", "400.0", "1.00"], ["2", "0.2000", "200.0", "2.00"],
     ]  # fmt: skip
+
+
+def test_an_allreduce_takes_rounds_and_bytes() -> None:
+    network = ranks.Network("", 1e-6, 1e9)
+    assert network.allreduce(2, 0) == network.allreduce(8, 0) / 3 == 1e-6
+    # Twice 7/8 of the bytes, and twice the rounds; all of them in each round where they are few.
+    assert network.allreduce(8, 1e6) == pytest.approx(6e-6 + 1.75e-3)
+    assert network.allreduce(8, 1e3) == pytest.approx(3e-6 + 3e-6)
+
+
+def test_what_to_expect_of_more_ranks() -> None:
+    """Ranks that lose nothing but what every one of them does again, and what meetings take."""
+    work = ranks.work({64: 0.01 * 10 + 6.4, 32: 0.01 * 20 + 6.4}, 640)
+    assert (work.step, work.row) == (pytest.approx(0.01), pytest.approx(0.01))
+    fast = ranks.Network("", 0.0, 1e300)
+    found = ranks.expected(ranks.Work(0.0, 1e-6), fast, [8.0])
+    assert set(found) == {8, 64, 1024}
+    assert all(found[n][65_536] == pytest.approx(1.0) for n in found)
+    assert found[1024][64] == pytest.approx(64 / 1024)
+    # 8 ranks with 8 rows each, a millisecond a row, and a meeting of three rounds.
+    slow = ranks.Network("", 1e-3, 1e300)
+    assert ranks.efficiency(ranks.Work(0, 1e-3), slow, [8.0], 8, 64) == pytest.approx(64 / 88)
+    assert ranks.work({64: 0.5}, 100) == ranks.Work(0.0, 0.005)
+    row = ranks.expected_table({8: dict.fromkeys(ranks.LARGE, 0.08)}).splitlines()[1]
+    assert row.split() == ["8", *["8", "%"] * 4]
+
+
+def on_ranks(losses: list[float]) -> dict[str, Result]:
+    told = {f"allreduce {size}": {"seconds": 1e-6 + size / 1e9} for size in ranks.SIZES}
+    traffic = {"largest": [10, 4220], "total": [10, 8000]}
+    ranked = replace(result("", [0.3], None, losses), measured={"traffic": traffic, **told})
+    return {
+        "threads 1": result("", [0.4], None, [0.5]),
+        "threads 2": result("", [0.2], None, [0.5]),
+        "ranks 2": ranked,
+    }
+
+
+def test_ranks_are_compared_with_as_many_threads() -> None:
+    found = on_ranks([0.5])
+    lines = [line.split() for line in ranks.table(found).splitlines()[1:]]
+    assert [line[-1] for line in lines] == ["0.4000-0.4000", "0.2000-0.2000", "1.50"]
+    assert ranks.of_other_bits(found) == []
+    assert ranks.of_other_bits(on_ranks([0.5 + 2.0**-53])) == ["ranks 2"]
+    assert ranks.traffic_text(found, 10).splitlines()[0] == (
+        "ranks 2: largest 10 times an epoch (1.00 a step, 422 bytes each)"
+    )
+    assert ranks.meetings(found) == [422, 800]
+    (first, second) = ranks.verdicts({1024: found})
+    assert (first.met, second.met) == (False, None)
+
+
+def test_the_network_of_this_machine_is_what_two_ranks_measured() -> None:
+    network = ranks.measured(on_ranks([0.5]))
+    assert network is not None
+    assert network.latency == pytest.approx(1e-6, rel=0.01)
+    assert network.bandwidth == pytest.approx(1e9, rel=0.01)
+    assert ranks.measured({}) is None
+
+
+@pytest.mark.slow
+def test_a_small_real_run_on_ranks(tmp_path: Path) -> None:
+    import_or_skip("mpi4py")
+    output, found = benchmarked(tmp_path, "--ranks")
+    (cell,) = found["cells"]
+    assert set(cell["results"]) == {f"threads {n}" for n in (1, 2, 4)} | {"ranks 2", "ranks 4"}
+    losses = [told["losses"] for told in cell["results"].values()]
+    assert losses.count(losses[0]) == 5
+    for name in ("ranks 2", "ranks 4"):
+        traffic = cell["results"][name]["measured"]["traffic"]
+        assert traffic["largest"] == [5, 5 * 2 * 211]
+        assert traffic["total"] == [5, 5 * 8 * 79_510]
+    assert set(found["expected"]) == {"this machine's memory", "Red Storm, as published"}
+    assert "WRONG" not in output
+    assert "1,024" in output
 
 
 def test_batches_cover_every_image_once() -> None:

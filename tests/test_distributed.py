@@ -263,7 +263,7 @@ def test_native_numerics_are_refused(small, joined):
     for error in together(2, work):
         assert str(error) == (
             "numerics is 'native', whose bits would depend on the number of ranks; choose "
-            "'bitwise', or train in one process"
+            "'bitwise', or a single process"
         )
 
 
@@ -345,6 +345,38 @@ def test_a_folder_is_written_by_one_rank_and_goes_on_on_any_number(
     assert ended.weights_sha256 == whole.weights_sha256
     assert records.read(tmp_path / "run" / "run.json").parallel is None
     assert backendmlp.verify(tmp_path / "run")
+
+
+def test_any_number_of_ranks_repeats_a_run(sample, joined, tmp_path):
+    """Made alone, or by others; the first alone sees its files, and a difference ends all."""
+    made = tmp_path / "run"
+    train_run(made, sample, Config((20,), epochs=2))
+
+    def work(ranks: ThreadRanks) -> backendmlp.Verdict:
+        joined.ranks = ranks
+        seen = made if ranks.rank == 0 else tmp_path / "not here"
+        return backendmlp.verify(seen, sample, distributed=True)
+
+    alone = backendmlp.verify(made, sample)
+    assert alone.verified
+    assert together(2, work) == [alone] * 2
+    text = json.loads((made / "run.json").read_text())
+    text["epochs"][0]["test_loss"] = 0.5
+    (made / "run.json").write_text(json.dumps(text))
+    for verdict in together(3, work):
+        assert (verdict.agreed, verdict.verified) == (0, False)
+        assert "test_loss was 0.5 and is " in verdict.difference
+
+
+def test_native_runs_are_repeated_by_a_single_process(sample, joined, tmp_path):
+    train_run(tmp_path / "run", sample, Config((4,), epochs=1, numerics="native"))
+
+    def work(ranks: ThreadRanks) -> None:
+        joined.ranks = ranks
+        backendmlp.verify(tmp_path / "run", sample, distributed=True)
+
+    for error in together(2, work):
+        assert str(error).startswith("numerics is 'native', whose bits would depend on")
 
 
 def test_a_receipt_with_a_damaged_parallel_is_refused(sample, joined, tmp_path):
@@ -455,6 +487,30 @@ def test_the_command_line_trains_together_and_the_first_rank_alone_speaks(mpi, t
 
 
 @pytest.mark.slow
+def test_the_command_line_verifies_together(mpi, tmp_path):
+    """On another number of ranks than made the run; mistakes and differences are told once."""
+    run = tmp_path / "run"
+    options = ["--epochs", "2", "--hidden", "20", "--quiet", "--out", str(run)]
+    assert launch(*[command(*options)] * 2).returncode == 0
+    verify = ["-m", "backendmlp", "verify", "--distributed", str(run)]
+    process = launch(*[verify] * 3)
+    assert process.returncode == 0, process.stderr
+    *epochs, verdict = process.stdout.splitlines()
+    assert [line[:9] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
+    assert verdict.startswith("verified: 2 of 2 epochs, weights sha256 ")
+    assert verdict.endswith("model.safetensors agrees")
+    (run / "model.safetensors").unlink()
+    process = launch(*[[*verify, "--quiet"]] * 2)
+    assert process.returncode == 1
+    assert process.stdout == "differs: model.safetensors is missing (2 of 2 epochs agree)\n"
+    (run / "run.json").unlink()
+    process = launch(*[verify] * 2)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith("Error: ")
+    assert process.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -533,6 +589,104 @@ def test_a_rank_that_ends_takes_all_with_it_and_the_run_goes_on(mpi, tmp_path, h
     assert resumed.returncode == 0, resumed.stderr
     alone = train_run(tmp_path / "alone", config=Config((20,), epochs=4))
     assert f"weights sha256 {alone.weights_sha256}\n" in resumed.stdout
+
+
+KILLS = """
+import os, random, signal, sys, threading, backendmlp
+from mpi4py import MPI
+folder, chance = sys.argv[1], random.Random(int(sys.argv[2]))
+calls, after = chance.randrange(4), chance.uniform(0.0, 0.02)
+victim = chance.randrange(MPI.COMM_WORLD.size) == MPI.COMM_WORLD.rank
+def count(images):
+    global calls
+    calls -= 1
+    if victim and calls < 0:
+        threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
+told = {"distributed": True, "on_progress": count}
+if os.path.exists(folder):
+    backendmlp.resume_run(folder, **told)
+else:
+    backendmlp.train_run(folder, config=backendmlp.Config((20,), epochs=150), **told)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals are Unix's")
+def test_twenty_kills_at_random_moments(mpi, tmp_path):
+    """Of any rank, while it trains or writes, each time on another number of them."""
+    script, run = tmp_path / "script.py", tmp_path / "run"
+    script.write_text(KILLS)
+    for kill in range(20):
+        process = launch(*[[str(script), str(run), str(kill)]] * (1 + kill % 3), seconds=100)
+        assert process.returncode != 0, kill
+        assert "Traceback" not in process.stderr
+    resumed = launch(*[command("--resume", str(run))] * 2)
+    assert resumed.returncode == 0, resumed.stderr
+    alone = train_run(tmp_path / "alone", config=Config((20,), epochs=150))
+    assert f"weights sha256 {alone.weights_sha256}\n" in resumed.stdout
+    names = {path.name for path in run.iterdir()}
+    assert names == {path.name for path in (tmp_path / "alone").iterdir()}
+
+
+UNEVEN = """
+import json, sys
+sys.path.insert(0, {tests!r})
+import numpy as np, backendmlp, test_distributed
+from mpi4py import MPI
+x, y, huge = test_distributed.uneven()
+mlp = backendmlp.MLP(5, batch_size=3, epochs=2, loss="squared_error", lr=1e-3)
+found = test_distributed.came_out(mlp.fit(x, y, test=(x, y), distributed=True))
+try:
+    backendmlp.MLP(5, batch_size=3, epochs=2, loss="squared_error").fit(x, huge, distributed=True)
+    found["said"] = "nothing"
+except backendmlp.InputError as error:
+    found["said"] = str(error)
+same = MPI.COMM_WORLD.gather(found)
+if MPI.COMM_WORLD.rank == 0:
+    print(json.dumps(same))
+"""
+
+
+def uneven() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ten rows, which batches of three leave one of; targets, and some with one that is huge."""
+    rng = np.random.default_rng(7)
+    x, y = rng.integers(0, 256, (10, 6), np.uint8), rng.normal(size=10)
+    return x, y, np.where(np.arange(10) == 4, 1e308, y)
+
+
+@pytest.mark.slow
+def test_real_ranks_without_rows_and_a_nan_on_one_of_them(mpi, tmp_path):
+    """More ranks than a batch has rows; and what diverges on one ends all as in one process."""
+    x, y, huge = uneven()
+    settings = {"batch_size": 3, "epochs": 2, "loss": "squared_error"}
+    expected = came_out(MLP(5, lr=1e-3, **settings).fit(x, y, test=(x, y)))
+    large = pytest.warns(backendmlp.DataWarning, match="too large to train well")
+    with large, np.errstate(all="ignore"), pytest.raises(InputError) as error:
+        MLP(5, **settings).fit(x, huge)
+    expected["said"] = str(error.value)
+    assert "diverged in epoch 1" in expected["said"]
+    script = tmp_path / "script.py"
+    script.write_text(UNEVEN.format(tests=str(Path(__file__).parent)))
+    for size in (2, 5):
+        process = launch(*[["-W", "ignore", str(script)]] * size)
+        assert process.returncode == 0, process.stderr
+        assert json.loads(process.stdout) == [expected] * size
+
+
+@pytest.mark.slow
+def test_real_ranks_that_read_other_data_are_named(mpi, tmp_path):
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(0, 256, (20, 6), np.uint8), np.arange(20) % 2
+    for name, images in (("one", x), ("other", x[::-1])):
+        np.savez(tmp_path / f"{name}.npz", x_train=images, y_train=y, x_test=images, y_test=y)
+    out = ["--out", str(tmp_path / "run"), "--data"]
+    one, other = (command(*out, str(tmp_path / f"{name}.npz")) for name in ("one", "other"))
+    process = launch(one, one, other)
+    assert (process.returncode, process.stdout) == (2, "")
+    found = re.match(r"Error: the data's SHA-256 is (\w+) on rank 2 and (\w+) on ", process.stderr)
+    assert found is not None, process.stderr
+    assert found[1] != found[2]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

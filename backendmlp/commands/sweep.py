@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import shlex
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def sweep(
             f"Interrupted; the same command goes on, as long as --out is {shlex.quote(str(out))}",
             file=sys.stderr,
         )
-        raise
+        sys.exit(128 + signal.SIGINT)
     if not quiet:
         _print_rows(found.rows)
         print(f"written to {out / TABLE}")

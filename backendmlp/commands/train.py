@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import time
-import warnings
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,11 @@ from backendmlp.commands.progress import Progress
 from backendmlp.commands.request import Request, new_config, resumed_config
 from backendmlp.commands.stopping import Stop, stopping
 from backendmlp.commands.telling import described, ending
+from backendmlp.commands.together import together
 from backendmlp.config import Config
 from backendmlp.data import Dataset
-from backendmlp.distributed.joining import joined
 from backendmlp.errors import InputError
-from backendmlp.ranks import ALONE, Ranks
+from backendmlp.ranks import Ranks
 from backendmlp.runs import folder as runs
 from backendmlp.runs.checkpoint import Checkpoint
 from backendmlp.runs.parsing import Data
@@ -35,17 +34,12 @@ def run(request: Request) -> int:
 
     Of several processes that train together the first alone speaks.
     """
-    ranks: Ranks = ALONE
-    try:
-        with joined(request.distributed) as ranks, warnings.catch_warnings():
-            if ranks.rank > 0:
-                warnings.simplefilter("ignore")
-                request = replace(request, quiet=True)
-            return _begin_or_resume(request, ranks)
-    except InputError:  # every rank has come to it, or is ended
-        if ranks.rank == 0:
-            raise
-        return 2
+
+    def work(ranks: Ranks) -> int:
+        quiet = request.quiet or ranks.rank > 0
+        return _begin_or_resume(replace(request, quiet=quiet), ranks)
+
+    return together(request.distributed, work)
 
 
 def _begin_or_resume(request: Request, ranks: Ranks) -> int:

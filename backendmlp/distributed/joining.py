@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -43,7 +44,7 @@ def joined(distributed: bool) -> Iterator[Ranks]:
     except BaseException as error:
         if ranks.size > 1 and not ranks.all_failed():
             print(f"Error: {_sentence(ranks.rank, error)}", file=sys.stderr, flush=True)
-            ranks.abort()
+            ranks.abort(_code(error))
         raise
 
 
@@ -59,7 +60,7 @@ def begin(ranks: Ranks, config: Config, facts: Callable[[], Mapping[str, Any]]) 
     if config.numerics != "bitwise":
         raise InputError(
             f"numerics is {config.numerics!r}, whose bits would depend on the number of ranks; "
-            "choose 'bitwise', or train in one process"
+            "choose 'bitwise', or a single process"
         )
     first, *others = ranks.all({**config.as_dict(), **facts()})
     for rank, other in enumerate(others, 1):
@@ -112,6 +113,11 @@ def _share_processors(ranks: Ranks) -> None:
         if not any(name in os.environ for name in names)
     }
     threadpool_limits(limits)  # type: ignore[arg-type]
+
+
+def _code(error: BaseException) -> int:
+    """With which all ranks end."""
+    return 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 2
 
 
 def _sentence(rank: int, error: BaseException) -> str:

@@ -84,12 +84,12 @@ class MpiRanks:
             time.sleep(_LOOK)
         return True
 
-    def abort(self) -> NoReturn:
-        """End all ranks, wherever they are."""
+    def abort(self, code: int) -> NoReturn:
+        """End all ranks with exit code ``code``, wherever they are."""
         sys.stdout.flush()
         sys.stderr.flush()
-        self._comm.Abort(2)
-        os._exit(2)  # some launchers take their time
+        self._comm.Abort(code)
+        os._exit(code)  # some launchers take their time
 
 
 @lru_cache(maxsize=1)

@@ -28,13 +28,12 @@ from backendmlp.ranks import ALONE, Ranks
 from backendmlp.runs.checkpoint import Checkpoint
 from backendmlp.runs.lock import locked
 from backendmlp.runs.parsing import Data
-from backendmlp.runs.prepare import definition_of, sizes_of
+from backendmlp.runs.prepare import common, sizes_of
 from backendmlp.runs.run import Every, Run
 from backendmlp.runs.stored import CHECKPOINT, EPOCHS, FINAL, MODEL, RECORD, stored
 from backendmlp.runs.verification import checked, open_data
 from backendmlp.training.epochs import never, nothing
 from backendmlp.training.records import EpochRecord
-from backendmlp.version import __version__
 
 
 def train_run(
@@ -231,15 +230,7 @@ def prepared(
     ranks: Ranks = ALONE,
 ) -> Iterator[Run]:
     """A run that has begun, or gone back to ``found``; the caller holds the folder's lock."""
-    begin(
-        ranks,
-        config,
-        lambda: {
-            "the version of backendmlp": __version__,
-            "the definition": definition_of(config, dataset),
-            "the data's SHA-256": data.sha256,
-        },
-    )
+    begin(ranks, config, lambda: common(config, dataset))
     sizes, pixels = sizes_of(config, dataset), dataset.pixels
     with memory.explained(backend, config, sizes, len(dataset.train_images), pixels):
         fresh = found is None
@@ -252,8 +243,8 @@ def prepared(
 
 def named_place(folder: StrPath) -> Path:
     """``folder`` as a path; an empty text, of a variable not set, is not the current one."""
-    if os.fspath(folder) == "":
-        raise InputError("folder is ''; name one, the current one as '.'")
+    if not isinstance(folder, str | os.PathLike) or os.fspath(folder) == "":
+        raise InputError(f"folder is {folder!r:.80}; name one, the current one as '.'")
     return Path(folder)
 
 

@@ -16,6 +16,7 @@ from backendmlp.ranks import ALONE, Ranks
 from backendmlp.runs.modelfile import described
 from backendmlp.training.given import Pair, taken
 from backendmlp.training.trainer import Start, Trainer
+from backendmlp.version import __version__
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,12 @@ def sizes_of(config: Config, dataset: Dataset) -> tuple[int, ...]:
 def definition_of(config: Config, dataset: Dataset) -> int:
     """The number of the definition that the bits of a run on ``dataset`` follow."""
     return definition(config.numerics, pixels=dataset.pixels)
+
+
+def common(config: Config, dataset: Dataset) -> dict[str, Any]:
+    """What ranks must have in common beside the configuration, by what it is called."""
+    return {
+        "the version of backendmlp": __version__,
+        "the definition": definition_of(config, dataset),
+        "the data's SHA-256": dataset.sha256,
+    }

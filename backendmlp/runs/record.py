@@ -48,7 +48,8 @@ class Record:
 
     ``definition`` is the number of the definition that its bits follow, of :mod:`.config`;
     ``steps`` says what did the work at its end: "definition", "compiled" or "kernels".
-    ``parallel`` says what of :func:`parallel` where several processes trained together.
+    ``parallel`` says what of :func:`parallel` where several processes trained together, and
+    ``diverged`` how, where the next epoch did: it would again.
     """
 
     config: Config
@@ -60,6 +61,7 @@ class Record:
     definition: int = 1
     steps: str | None = None
     parallel: dict[str, Any] | None = None
+    diverged: str | None = None
 
     @property
     def through(self) -> bool:
@@ -73,7 +75,7 @@ class Record:
 
     def as_dict(self) -> dict[str, Any]:
         ending = self.ending
-        together = {} if self.parallel is None else {"parallel": self.parallel}
+        some = {"parallel": self.parallel, "diverged": self.diverged}
         return {
             "format": FORMAT,
             "definition": self.definition,
@@ -82,7 +84,7 @@ class Record:
             "device": self.device,
             "steps": self.steps,
             "versions": self.versions,
-            **together,
+            **{name: value for name, value in some.items() if value is not None},
             "data": self.data.as_dict(),
             "epochs": [epoch.as_dict() for epoch in self.epochs],
             "weights_sha256": ending.weights_sha256 if ending else None,
@@ -179,8 +181,9 @@ def parse(value: dict[str, Any]) -> Record:
         epochs=parse_epochs(_section(value, "epochs", list), config),
         versions=_parse_versions(_section(value, "versions", dict)),
         definition=parse_definition(value),
-        steps=_parse_steps(value.get("steps")),
+        steps=_parse_text(value, "steps"),
         parallel=_parse_parallel(value.get("parallel")),
+        diverged=_parse_text(value, "diverged"),
     )
     repeated = record.as_dict()
     for name in ("weights_sha256", "predictions_sha256"):
@@ -211,11 +214,12 @@ def _parse_versions(value: dict[str, Any]) -> dict[str, str]:
     return value
 
 
-def _parse_steps(value: object) -> str | None:
-    """Older receipts do not say it."""
-    if not isinstance(value, str | None):
-        raise InputError(f"its steps are {show(value)}; use an undamaged file")
-    return value
+def _parse_text(value: dict[str, Any], name: str) -> str | None:
+    """What not every receipt has."""
+    found = value.get(name)
+    if not isinstance(found, str | None):
+        raise InputError(f"its {name} is {show(found)}; use an undamaged file")
+    return found
 
 
 def _parse_parallel(value: Any) -> dict[str, Any] | None:

@@ -184,8 +184,8 @@ class Run:
                     self.epochs.append(epoch)
                     self._after_epoch()
                     on_epoch(epoch)
-        except DivergenceError:
-            self._write_results()
+        except DivergenceError as error:
+            self._write_results(str(error))
             raise
         if not self.trainer.through:
             self.save_checkpoint()
@@ -279,7 +279,7 @@ class Run:
             lambda: (self.folder / MODEL).exists() and not (self.folder / CHECKPOINT).exists()
         )
 
-    def _write_results(self) -> None:
+    def _write_results(self, diverged: str | None = None) -> None:
         if not self._writes:
             return
         self._save_model(self.folder / MODEL)
@@ -293,6 +293,7 @@ class Run:
             self.definition,
             self.trainer.stepper.name,
             self.parallel,
+            diverged,
         )
         records.write(self.folder / RECORD, record)
 

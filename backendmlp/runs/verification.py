@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from backendmlp import memory
 from backendmlp.backend import Backend
 from backendmlp.data import Dataset
 from backendmlp.digests import digest
+from backendmlp.distributed.joining import begin, joined
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath
+from backendmlp.ranks import ALONE, Ranks
 from backendmlp.runs import record as records
 from backendmlp.runs.modelfile import load_model
 from backendmlp.runs.parsing import Data
-from backendmlp.runs.prepare import definition_of, prepare, sizes_of
+from backendmlp.runs.prepare import common, definition_of, prepare, sizes_of
 from backendmlp.runs.record import Record
 from backendmlp.runs.stored import MODEL, disagreement, kept_weights, named, receipt_of
 from backendmlp.strictjson import show
@@ -75,6 +78,7 @@ def verify(
     *,
     backend: str = "numpy",
     device: str | None = None,
+    distributed: bool = False,
     on_epoch: Callable[[EpochRecord], None] = nothing,
     on_progress: Callable[[int], None] = nothing,
 ) -> Verdict:
@@ -83,12 +87,15 @@ def verify(
     ``dataset`` is the run's; if None, it is opened where the receipt says it came from.  The
     model file beside it is held against the receipt too, and missed in a folder without one.
     ``on_epoch`` is told the record of each epoch repeated, ``on_progress`` the images gone by.
+    With ``distributed`` the processes that ``mpiexec`` started repeat it together, however many
+    made the run, or a single one; the first alone reads the run's files, and all have the verdict.
     Raises :class:`InputError` where the run cannot be repeated.
     """
-    record = records.read(receipt_of(receipt))
     at = backends.select(backend, device)
-    dataset = open_data(record.data) if dataset is None else checked(dataset)
-    return hold(receipt, record, at, dataset, on_epoch, on_progress)
+    with joined(distributed) as ranks:
+        record = ranks.first(lambda: records.read(receipt_of(receipt)))
+        dataset = open_data(record.data) if dataset is None else checked(dataset)
+        return hold(receipt, record, at, dataset, on_epoch, on_progress, ranks)
 
 
 def checked(dataset: Any) -> Dataset:
@@ -127,13 +134,18 @@ def hold(
     dataset: Dataset,
     on_epoch: Callable[[EpochRecord], None] = nothing,
     on_progress: Callable[[int], None] = nothing,
+    ranks: Ranks = ALONE,
 ) -> Verdict:
     """The verdict on ``record``, which was read from ``receipt``, a run.json or its folder."""
-    folder = receipt_of(receipt).parent
-    verdict, unit = _repeat(record, folder, backend, dataset, on_epoch, on_progress)
-    if os.path.isdir(receipt) or (folder / MODEL).exists():
-        return _with_model(verdict, unit, record, folder)
-    return verdict  # a receipt travels alone
+    folder = ranks.first(lambda: receipt_of(receipt).parent)
+    verdict, unit = _repeat(record, folder, backend, dataset, on_epoch, on_progress, ranks)
+
+    def with_model() -> Verdict:
+        if os.path.isdir(receipt) or (folder / MODEL).exists():
+            return _with_model(verdict, unit, record, folder)
+        return verdict  # a receipt travels alone
+
+    return ranks.first(with_model)
 
 
 def _repeat(
@@ -143,10 +155,11 @@ def _repeat(
     dataset: Dataset,
     on_epoch: Callable[[EpochRecord], None],
     on_progress: Callable[[int], None],
+    ranks: Ranks,
 ) -> tuple[Verdict, np.ndarray | None]:
     """Train again up to the first epoch that differs; the verdict, and the features' unit.
 
-    ``folder`` is the run's, where the weights of its epochs may lie.
+    ``folder`` is the run's, where the weights of its epochs may lie, for the first of ``ranks``.
     """
     if not record.epochs:
         raise InputError("the receipt holds no finished epoch; there is nothing to verify")
@@ -157,21 +170,22 @@ def _repeat(
         )
     config, total = record.config, len(record.epochs)
     records.check_definition(record.definition, definition_of(config, dataset), config.numerics)
+    begin(ranks, config, lambda: common(config, dataset))
     sizes, pixels = sizes_of(config, dataset), dataset.pixels
     with (
         backend.scope(),
         np.errstate(over="ignore", invalid="ignore"),
         memory.explained(backend, config, sizes, len(dataset.train_images), pixels),
     ):
-        ready = prepare(backend, config, dataset)
+        ready = prepare(backend, config, dataset, ranks=ranks)
         epochs = train(
             ready.trainer, ready.test, ready.validation, on_progress=on_progress, warn=nothing
         )
         # An interrupted run's receipt has fewer epochs than it was configured for.
         for theirs, ours in zip(record.epochs, epochs, strict=False):
             on_epoch(ours)
-            difference = _difference(theirs, ours, ready.trainer, folder, record)
-            if difference is not None:
+            unlike = partial(_difference, theirs, ours, ready.trainer, folder, record)
+            if (difference := ranks.first(unlike)) is not None:
                 return Verdict(ours.epoch - 1, total, ours.weights_sha256, difference), ready.unit
     assert record.ending is not None
     return Verdict(total, total, record.ending.weights_sha256), ready.unit

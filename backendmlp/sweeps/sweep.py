@@ -10,6 +10,7 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ TABLE = "sweep.csv"
 
 @dataclass(frozen=True)
 class Swept:
-    """A run of a sweep: its ``folder`` and receipt; ``diverged`` says how, if it did.
+    """A run of a sweep: its ``folder`` and receipt.
 
     ``warned`` is what the training warned of, with the kinds of warnings.
     """
@@ -44,8 +45,12 @@ class Swept:
     point: Point
     folder: Path
     record: Record
-    diverged: str | None = None
     warned: tuple[tuple[type[Warning], str], ...] = ()
+
+    @property
+    def diverged(self) -> str | None:
+        """How, if it did."""
+        return self.record.diverged
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,9 @@ class Sweep:
 
 @dataclass(frozen=True)
 class _Work:
-    """What all runs of a sweep share."""
+    """What all runs of a sweep share; ``process`` is the number of the one that asks for them."""
 
+    process: int
     dataset: Dataset
     data: Data
     backend: str
@@ -93,8 +99,8 @@ def sweep(
     ``epochs`` trains on.
     ``on_run`` is told each run when it is done.
 
-    A run that diverges ends none of the others.  Raises :class:`InputError` where something asked
-    for cannot be had.
+    A run that diverges ends none of the others, and is not tried again.  Raises :class:`InputError`
+    where something asked for cannot be had.
     """
     points = grid(over, choices)
     backends.select(backend, device)  # refused here rather than by each run
@@ -102,7 +108,7 @@ def sweep(
     dataset.outputs(points[0].config.regression)
     jobs = _jobs(jobs, len(points))
     place = writable_folder(named_place(folder))
-    work = _Work(dataset, data_of(dataset), backend, device, keep_epochs)
+    work = _Work(os.getpid(), dataset, data_of(dataset), backend, device, keep_epochs)
     found: dict[str, Swept] = {}
     told: set[str] = set()
     for swept in _each(jobs, work, place, points):
@@ -110,7 +116,7 @@ def sweep(
         _warn_once(swept, told)
         on_run(swept)
     runs = [found[point.name] for point in points]
-    rows = rows_of([(run.point.kind, run.record, run.diverged is not None) for run in runs])
+    rows = rows_of((run.point.kind, run.record) for run in runs)
     write_table(place / TABLE, rows)
     return Sweep(place, runs, rows)
 
@@ -144,17 +150,29 @@ def _each(jobs: int, work: _Work, place: Path, points: list[Point]) -> Iterator[
 
 def _trained(work: _Work, folder: Path, point: Point) -> Swept:
     """The run of ``point``, in whatever state it was found."""
+    _leave_if_orphaned(work)
     if (record := _finished(work, folder, point)) is not None:
         return Swept(point, folder, record)
-    diverged = None
-    with warnings.catch_warnings(record=True) as heard:
+    with warnings.catch_warnings(record=True) as heard, suppress(DivergenceError):
         warnings.simplefilter("always")
-        try:
-            _train(work, folder, point)
-        except DivergenceError as error:
-            diverged = str(error)
+        _train(work, folder, point)
+    _leave_if_orphaned(work)
     warned = tuple((entry.category, str(entry.message)) for entry in heard)
-    return Swept(point, folder, records.read(folder / RECORD), diverged, warned)
+    return Swept(point, folder, records.read(folder / RECORD), warned)
+
+
+_PARENT = os.getppid()  # of a process that joblib started, the one that asks for runs
+
+
+def _orphaned(work: _Work) -> bool:
+    """Whether this process was started for the sweep, and whoever asks for runs was killed."""
+    return work.process == _PARENT != os.getppid()
+
+
+def _leave_if_orphaned(work: _Work) -> None:
+    """Nobody is there to be told, and another sweep may go on from the checkpoint."""
+    if _orphaned(work):
+        os._exit(1)
 
 
 def _train(work: _Work, folder: Path, point: Point) -> None:
@@ -162,6 +180,7 @@ def _train(work: _Work, folder: Path, point: Point) -> None:
         "backend": work.backend,
         "device": work.device,
         "keep_epochs": work.keep_epochs,
+        "should_stop": lambda: _orphaned(work),
     }
     if _begun(work, folder, point):
         resume_run(folder, work.dataset, epochs=point.config.epochs, **common)  # type: ignore[arg-type]
@@ -179,16 +198,19 @@ def _warn_once(swept: Swept, told: set[str]) -> None:
 
 
 def _finished(work: _Work, folder: Path, point: Point) -> Record | None:
-    """The receipt of a run that is done, and this one."""
+    """The receipt of a run that is done, or would diverge again, and is this one."""
     present = {name for name in (RECORD, MODEL, CHECKPOINT) if os.path.lexists(folder / name)}
-    if present != {RECORD, MODEL}:
+    if not {RECORD, MODEL} <= present:
         return None
     record = records.read(folder / RECORD)
+    if CHECKPOINT in present and record.diverged is None:
+        return None
     config, through = record.config, len(record.epochs)
     if through < config.epochs and config.schedule not in FORESEEN:  # early: more change nothing
         config = replace(config, epochs=max(through, point.config.epochs))
     same = config == point.config and record.data.sha256 == work.data.sha256
-    return record if same and record.through else None
+    ended = record.through if record.diverged is None else point.config.epochs > through
+    return record if same and ended else None
 
 
 def _begun(work: _Work, folder: Path, point: Point) -> bool:

@@ -50,12 +50,12 @@ class Row:
         return statistics.stdev(values) if len(values) > 1 else None
 
 
-def rows_of(runs: Iterable[tuple[dict[str, Any], Record, bool]]) -> list[Row]:
-    """A row for each kind, in the order in which they come; of each run whether it diverged."""
+def rows_of(runs: Iterable[tuple[dict[str, Any], Record]]) -> list[Row]:
+    """A row for each kind, in the order in which they come."""
     kinds: dict[str, Row] = {}
-    for kind, record, diverged in runs:
+    for kind, record in runs:
         row = kinds.get(repr(kind)) or Row(kind, {}, 0)
-        kinds[repr(kind)] = _with(row, record, diverged)
+        kinds[repr(kind)] = _with(row, record)
     return list(kinds.values())
 
 
@@ -79,8 +79,8 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def _with(row: Row, record: Record, diverged: bool) -> Row:
-    if diverged or record.ending is None:
+def _with(row: Row, record: Record) -> Row:
+    if record.diverged is not None or record.ending is None:
         return Row(row.kind, row.found, row.diverged + 1)
     found = {
         name: [*row.found.get(name, []), value]

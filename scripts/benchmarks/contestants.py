@@ -135,6 +135,10 @@ ENTRIES: dict[str, Entry] = {
     **_OURS,
     **_OF_FEATURES,
     **_OF_BEFORE,
+    "ours-ranks": Entry(
+        "backendmlp bitwise float64, ranks", "float64", "ranked:OnRanks",
+        {"numerics": "bitwise", "dtype": "float64"}, "mpi4py",
+    ),
     "jax": Entry("JAX jit and scan, optax", "float32", "peers:Jax", {}, "optax"),
     "keras": Entry("Keras 3 on JAX", "float32", "peers:Keras", {}, "keras"),
     "numpy": Entry("plain NumPy loop", "float32", "plain:Careful", plain=True),
@@ -143,7 +147,7 @@ ENTRIES: dict[str, Entry] = {
     "notebook": Entry("notebook", "float64", "plain:Notebook", plain=True),
     **_GPU_PEERS,
     **ON_DEVICE,
-}
+}  # fmt: skip
 
 CPU = (
     "products-float32", "pass-float32", "ours-native-float32", "jax", "keras", "numpy", "torch",

@@ -11,6 +11,7 @@ import numpy as np
 from backendmlp import MLP
 from backendmlp import backend as backends
 from backendmlp.config import Config
+from backendmlp.ranks import ALONE, Ranks
 from backendmlp.training.epochs import train_epoch
 from backendmlp.training.given import taken
 from backendmlp.training.trainer import Start, Trainer
@@ -23,6 +24,8 @@ _FITTED = 3  # epochs of a fit
 
 class Ours(Contestant):
     """On pixels as they are or, as ``features``, on floats made of them ahead."""
+
+    ranks: Ranks = ALONE
 
     def __init__(
         self,
@@ -50,7 +53,10 @@ class Ours(Contestant):
         )
         self.x = data.floats() if features else data.images
         given = taken(at, self.config, self.x, data.labels)
-        self.trainer = Trainer(at, self.config, Start(self.start), given.rows, unit=given.unit)
+        start = Start(self.start)
+        self.trainer = Trainer(
+            at, self.config, start, given.rows, unit=given.unit, ranks=self.ranks
+        )
         self.on_gpu = backend == "cupy" or device is not None
 
     def epoch(self) -> None:

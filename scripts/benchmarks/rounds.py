@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import backendmlp
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
+from together import mpi_path, mpiexec
+
 from benchmarks.contestants import ENTRIES
 from benchmarks.task import Task
 
@@ -37,7 +41,7 @@ class Result:
     """A contestant's rounds: seconds an epoch, and the accuracy and test loss after each.
 
     ``predictions`` are the seconds of a call by its number of images.  ``steps`` says which of
-    backendmlp's steps did the work, where that was asked for.
+    backendmlp's steps did the work, and ``measured`` what else it told, where that was asked for.
     """
 
     key: str
@@ -47,6 +51,7 @@ class Result:
     losses: list[float] = field(default_factory=list)
     predictions: dict[int, list[float]] = field(default_factory=dict)
     steps: str = ""
+    measured: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,7 +69,7 @@ def environment(threads: int, gpu: bool = False, checkout: Path | None = None) -
     limits["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # leave the GPU's memory to the others
     if not gpu:
         limits["JAX_PLATFORMS"] = "cpu"
-    return {**os.environ, **limits, "PYTHONPATH": here}
+    return {**os.environ, **limits, **mpi_path(), "PYTHONPATH": here}
 
 
 def _scripts(checkout: Path | None) -> Path:
@@ -85,6 +90,16 @@ def pinned(threads: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def launcher(ranks: int) -> list[str]:
+    """What starts so many processes of the command behind it; nothing for 0."""
+    if ranks == 0:
+        return []
+    at = mpiexec()
+    if at is None:
+        raise AbsentError("there is no mpiexec")
+    return [str(at), "-n", str(ranks)]
+
+
 class Worker:
     """The parent's end of a contestant's process."""
 
@@ -92,11 +107,11 @@ class Worker:
         """Start the process and its work, which is to be ready for it within ``limit`` seconds."""
         checkout = Path(task.checkout) if task.checkout else None
         entry = ENTRIES[task.contestant]
-        self._late = False
+        self._late, self.task = False, task
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
-        with pinned(task.threads):
+        with pinned(task.threads * max(1, task.ranks)):
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.worker", task.encode()],
+                [*launcher(task.ranks), sys.executable, "-m", "benchmarks.worker", task.encode()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
@@ -152,6 +167,10 @@ class Worker:
         answer = self._asked(f"predict {images}")
         self.result.predictions.setdefault(images, []).append(answer["seconds"])
         self._note(answer)
+
+    def measure(self, what: str) -> None:
+        """Note what the contestant tells of itself by this word."""
+        self.result.measured[what] = self._asked(f"measure {what}")
 
     def _note(self, answer: dict[str, Any]) -> None:
         for name, values in (("accuracy", self.result.accuracies), ("loss", self.result.losses)):

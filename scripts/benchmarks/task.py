@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -67,7 +67,8 @@ DISCIPLINES = {
 class Task:
     """One contestant's work; ``folder`` holds the arrays that :func:`store` left there.
 
-    ``checkout`` is where the contestant's code is, if not here.
+    ``checkout`` is where the contestant's code is, if not here; ``ranks`` how many processes do it
+    together, 0 of those who know of none.
     """
 
     contestant: str
@@ -77,6 +78,7 @@ class Task:
     threads: int = 1
     seed: int = 100
     checkout: str = ""
+    ranks: int = 0
 
     def encode(self) -> str:
         """As JSON, without what is as usual, so that older checkouts know all that is in it."""
@@ -120,6 +122,7 @@ class Contestant(ABC):
     """
 
     kind = ""
+    speaks = True  # of several processes that are one contestant, the first
 
     def __init__(self, task: Task, data: Data) -> None:
         self.task, self.data = task, data
@@ -147,6 +150,14 @@ class Contestant(ABC):
     def predictor(self) -> Predict:
         """What gives the classes of the first so many images, by the network of one epoch."""
         raise NotImplementedError
+
+    def lines(self, given: TextIO) -> Iterator[str]:
+        """What it is asked to do, line by line."""
+        return iter(given)
+
+    def measure(self, what: str) -> dict[str, Any]:
+        """What else it can tell of itself, by a word that it knows."""
+        raise NotImplementedError(what)
 
     def seconds(self, work: Callable[[], None]) -> float:
         """How long ``work`` takes; overridden where a device keeps time itself."""

@@ -1,8 +1,8 @@
 """A contestant's process: makes it, warms it up, then runs epochs or predicts, as it is asked to.
 
-``python -m benchmarks.worker TASK``: a line "epochs COUNT", "predict IMAGES" or "task TASK" in, a
-line of JSON out.  Only the epochs and predictions are timed; accuracy and loss are taken between
-them.  Another task makes the contestant anew, in the same process.
+``python -m benchmarks.worker TASK``: a line "epochs COUNT", "predict IMAGES", "measure WHAT" or
+"task TASK" in, a line of JSON out.  Only the epochs and predictions are timed; accuracy and loss
+are taken between them.  Another task makes the contestant anew, in the same process.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
-    def answer(message: dict[str, Any]) -> None:
-        print(json.dumps(message), file=answers, flush=True)
+    def answer(message: dict[str, Any], speaks: bool = True) -> None:
+        if speaks:
+            print(json.dumps(message), file=answers, flush=True)
 
     def begun(text: str) -> Contestant:
         task = Task.decode(text)
@@ -39,19 +40,22 @@ def main() -> None:
         except Exception as error:
             answer({"error": f"{type(error).__name__}: {error}", "absent": _is_absent(error)})
             raise
-        answer({"warm_up": warm_up, "steps": contestant.kind, **contestant.measures()})
+        told = {"warm_up": warm_up, "steps": contestant.kind, **contestant.measures()}
+        answer(told, contestant.speaks)
         return contestant
 
     contestant = begun(sys.argv[1])
     predict: Predict | None = None
-    for line in sys.stdin:
+    for line in contestant.lines(sys.stdin):
         word, _, rest = line.strip().partition(" ")
         if word == "epochs":
             seconds = sum(contestant.run() for _ in range(int(rest)))
-            answer({"seconds": seconds, **contestant.measures()})
+            answer({"seconds": seconds, **contestant.measures()}, contestant.speaks)
         elif word == "task":
             del contestant  # before another takes its memory
             contestant, predict = begun(rest), None
+        elif word == "measure":
+            answer(contestant.measure(rest), contestant.speaks)
         else:
             predict = predict or contestant.predictor()
             answer(_predicted(contestant, predict, int(rest)))

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from fuzzing.going import DEFINITION, IMPLEMENTATIONS, Entry, Implementation, possible, went
+from fuzzing.going import (
+    DEFINITION,
+    IMPLEMENTATIONS,
+    Entry,
+    Implementation,
+    members_of,
+    possible,
+    went,
+)
 from fuzzing.making import Case
 
 SMALLEST_NORMAL = 2.0**-1022
@@ -34,7 +42,8 @@ def disagreements(
     for path in case["paths"]:
         if not possible(path, implementations):
             continue
-        flushes = any(implementations[name].flushes for name, _ in path)
+        members = {member for name, _ in path for member in members_of(name)}
+        flushes = any(implementations[name].flushes for name in members)
         if flushes and _starts_subnormal(case):
             continue
         try:

@@ -176,7 +176,25 @@ def _drawn_paths(rng: random.Random, batches: int) -> list[list[list[Any]]]:
         while rng.random() < 0.5:
             hops.append([*rng.choices(names, often), rng.randint(1, batches + 1)])
         paths.append([*hops, [*rng.choices(names, often), None]])
+    if rng.random() < 0.3:
+        paths.append(_drawn_ranks(rng, batches))
     return paths
+
+
+def _drawn_ranks(rng: random.Random, batches: int) -> list[list[Any]]:
+    """On several ranks; perhaps killed, and on others, or on one, from there."""
+    hops: list[list[Any]] = []
+    while rng.random() < 0.4:
+        hops.append([_company(rng, rng.randint(1, 5)), rng.randint(0, batches + 1)])
+    return [*hops, [_company(rng, rng.choice((2, 2, 3, 3, 4, 5))), None]]
+
+
+def _company(rng: random.Random, ranks: int) -> str:
+    """What each of them is: all compiled, as users have it, or one and another."""
+    if rng.random() < 0.6:
+        return "+".join(["compiled"] * ranks)
+    kinds = {"definition": 2, "compiled": 3, "torch": 1, "strict": 1}
+    return "+".join(rng.choices(tuple(kinds), tuple(kinds.values()), k=ranks))
 
 
 DIVISIONS = [[1, 1], [2, 1], [3, 1], [5, 1], [8, 1], [1, 2], [1, 5], [2, 2], [3, 3]]

@@ -1,16 +1,18 @@
 """How a path is gone: where a training takes place, what makes its steps, and all that comes of it.
 
 A path is a list of [implementation, advances]: after so many calls of ``advance`` the training is
-killed, and goes on from its state on the next one.  A warm start goes the whole path again.
+killed, and goes on from its state on the next one.  A warm start goes the whole path again.  An
+implementation for each of several ranks, as "compiled+torch", is a training on these together.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,15 @@ from backendmlp.arithmetic import demands
 from backendmlp.arithmetic.bitwise import Bitwise
 from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config
+from backendmlp.distributed.compiled import SharedCompiledStep
+from backendmlp.distributed.step import SharedStep
 from backendmlp.errors import InputError
 from backendmlp.network import evaluation
 from backendmlp.network.losses import classes
 from backendmlp.network.recipe import Learned, Recipe
+from backendmlp.ranks import ALONE, Ranks
 from backendmlp.steps import choose, compiled, kernels
+from backendmlp.steps.compiled import held
 from backendmlp.steps.definition import Step
 from backendmlp.steps.kernels.step import KernelStep
 from backendmlp.steps.scoring import Scorer
@@ -36,6 +42,7 @@ from backendmlp.steps.stepper import Rows, Stepper
 from backendmlp.training import balance
 from backendmlp.training.records import EpochRecord
 from backendmlp.training.trainer import DivergenceError, Start, State, Trainer
+from fuzzing.group import group, mpiexec
 from fuzzing.making import LAYOUTS, ORDERS, Case, Problem, problem, rng_of
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
@@ -76,6 +83,29 @@ def launched(case: Case, backend: Backend, recipe: Recipe, learned: Learned, row
     return KernelStep(device, recipe, learned, rows, apart=(layers + turn) % 2 == 0)
 
 
+MOST_THREADS = 12  # of all ranks, as they wait for one another
+
+
+def shared(
+    case: Case,
+    make: Make,
+    backend: Backend,
+    recipe: Recipe,
+    learned: Learned,
+    rows: Rows,
+    ranks: Ranks,
+) -> Stepper:
+    """As a user gets it; as defined, where that is what any rank is to have."""
+    able = make is chosen and backend.in_memory
+    able = able and held.possible(recipe, learned.parameters, rows.inputs)
+    if ranks.most(not able):
+        return SharedStep(backend, recipe, learned, ranks)
+    division = None
+    if case["division"] and math.prod(case["division"]) * ranks.size <= MOST_THREADS:
+        division = tuple(case["division"][:: 1 - ranks.rank % 2 * 2])  # each divides as it likes
+    return SharedCompiledStep(backend, recipe, learned, rows, ranks, division)
+
+
 IMPLEMENTATIONS = {
     "definition": Implementation("numpy", defined),
     "compiled": Implementation("numpy", chosen),
@@ -85,21 +115,31 @@ IMPLEMENTATIONS = {
     "jax": Implementation("jax", chosen, flushes=True),
     "cupy": Implementation("cupy", chosen),
     "torch-cuda": Implementation("torch", chosen, device="cuda"),
+    "ranks": Implementation("numpy", shared),  # of those above, in processes of their own
 }
 DEFINITION = [["definition", None]]
 
 
 def possible(path: list[list[Any]], implementations: Mapping[str, Implementation]) -> bool:
     """Whether each implementation on the path is wanted and can run here."""
+    members = {member for name, _ in path for member in members_of(name)}
     return all(
-        name in implementations and _opened(implementations[name]) is not None for name, _ in path
+        name in implementations and _opened(implementations[name]) is not None for name in members
     )
+
+
+def members_of(name: str) -> set[str]:
+    """The implementations that ``name`` needs, of one process or of several ranks."""
+    members = name.split("+")
+    return {*members, "ranks"} if len(members) > 1 else {name}
 
 
 def _opened(one: Implementation) -> Backend | None:
     if one.make is chosen and one.backend == "numpy" and not compiled.available():
         return None
     if one.make is launched and on_cpu.COMPILER is None:
+        return None
+    if one.make is shared and (importlib.util.find_spec("mpi4py") is None or mpiexec() is None):
         return None
     return _open(one.backend, one.device)
 
@@ -125,14 +165,22 @@ class Steered(Trainer):
         super().__init__(*given)
 
     def _new_stepper(self, learned: Learned) -> Stepper:
-        return self._make(self._case, self.backend, self.recipe, learned, self.rows)
+        common = self.backend, self.recipe, learned, self.rows
+        if self.ranks.size > 1:
+            return shared(self._case, self._make, *common, self.ranks)
+        return self._make(self._case, *common)
 
 
 class Place:
     """A case as it lies on one implementation's device."""
 
     def __init__(
-        self, case: Case, one: Implementation, given: Problem, start: Start | None = None
+        self,
+        case: Case,
+        one: Implementation,
+        given: Problem,
+        start: Start | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         """From the case's own start, or from ``start``, where another training ended."""
         backend = _opened(one)
@@ -161,6 +209,7 @@ class Place:
             self._order,
             unit,
             None if both is None else both[0],
+            ranks,
         )
         if start is None and not case["start"]["settled"]:
             self.trainer.restore(State(0, 0, given.start, {}))
@@ -192,19 +241,53 @@ def config_of(case: Case) -> Config:
     return Config(hidden, case["epochs"], case["batch"], case["lr"], **choices)
 
 
+class Company:
+    """Who goes a path: this process, by itself."""
+
+    def part(self, name: str) -> tuple[str, Ranks] | None:
+        """This process's implementation in a hop, and its ranks; None where it has no part."""
+        return name, ALONE
+
+    def share(self, value: Any) -> Any:
+        """``value``, as the first process has it."""
+        return value
+
+
+@dataclass
+class Gone:
+    """A training so far: all that came of it, its epochs' records, and its state.
+
+    ``by`` says whether this process had part in its last hop.
+    """
+
+    found: list[Entry] = field(default_factory=list)
+    records: list[EpochRecord] = field(default_factory=list)
+    state: State | None = None
+    over: bool = False
+    refused: bool = False
+    by: bool = True
+
+
 def went(
-    case: Case, path: list[list[Any]], implementations: Mapping[str, Implementation]
+    case: Case,
+    path: list[list[Any]],
+    implementations: Mapping[str, Implementation],
+    company: Company | None = None,
 ) -> list[Entry]:
     """All that comes of the training on this path, in order, with its name."""
-    given = problem(case)
+    if company is None and any("+" in name for name, _ in path):
+        found: list[Entry] = group().went(case, path)
+        return found
+    company, given = company or Company(), problem(case)
     with _threads(case["threads"]), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        found, records, last = _one_training(case, path, implementations, given, None)
-        if case.get("warm") is None or last is None:
-            return found
+        gone, last = _one_training(case, path, implementations, given, None, company)
+        if case.get("warm") is None or gone.refused:
+            return gone.found
         warm = {**case, **case["warm"]}
-        start = _where_it_ended(last, records, warm)
-        return found + _one_training(warm, path, implementations, given, start)[0]
+        start = company.share(last and _where_it_ended(last.trainer, gone.records, warm))
+        again, _ = _one_training(warm, path, implementations, given, start, company)
+        return gone.found + again.found
 
 
 def _one_training(
@@ -213,29 +296,40 @@ def _one_training(
     implementations: Mapping[str, Implementation],
     given: Problem,
     start: Start | None,
-) -> tuple[list[Entry], list[EpochRecord], Trainer | None]:
-    """All that comes of one, its epochs' records, and the trainer that saw its end."""
+    company: Company,
+) -> tuple[Gone, Place | None]:
+    """All that comes of one, and where this process had part in it last, if anywhere."""
     places: dict[str, Place] = {}
-    found: list[Entry] = []
-    records: list[EpochRecord] = []
-    state = None
+    gone, place = Gone(), None
     for name, advances in path:
-        one = implementations[name]
-        with _opened(one).scope():  # type: ignore[union-attr]
-            try:
-                place = places[name] = places.get(name) or Place(case, one, given, start)
-            except InputError as error:  # of weights that leave no row, or of too few rows
-                return [*found, ("refused", str(error))], records, None
-            if state is None:
-                found += place.settled
-            else:
-                place.trainer.restore(state)
-                place.trainer.replay(records)
-            if _go(place, advances, found, records):
-                break
-            state = place.trainer.state()
-            _go(place, 1, [], [])  # what comes after a state was taken is lost
-    return found, records, place.trainer
+        part = company.part(name)
+        gone.by = part is not None
+        if part is not None:
+            one, ranks = implementations[part[0]], part[1]
+            with _opened(one).scope():  # type: ignore[union-attr]
+                try:
+                    place = places[name] = places.get(name) or Place(case, one, given, start, ranks)
+                except InputError as error:  # of weights that leave no row, or of too few rows
+                    gone.found.append(("refused", str(error)))
+                    gone.over = gone.refused = True
+                else:
+                    _hop(place, advances, gone)
+        gone = company.share(gone)
+        if gone.over:
+            break
+    return gone, place
+
+
+def _hop(place: Place, advances: int | None, gone: Gone) -> None:
+    if gone.state is None:
+        gone.found += place.settled
+    else:
+        place.trainer.restore(gone.state)
+        place.trainer.replay(gone.records)
+    gone.over = _go(place, advances, gone.found, gone.records)
+    if not gone.over:
+        gone.state = place.trainer.state()
+        _go(place, 1, [], [])  # what comes after a state was taken is lost
 
 
 def _where_it_ended(last: Trainer, records: list[EpochRecord], warm: Case) -> Start:
@@ -289,7 +383,8 @@ def _finish(place: Place, found: list[Entry], records: list[EpochRecord]) -> boo
     if trainer.through:
         trainer.take_best()
         found += [(at + "ended with " + name, bits(v)) for name, v in trainer.weights().items()]
-        loaded = place.loaded().score if place.one.make is not defined else trainer.score
+        alone = place.one.make is defined and trainer.ranks.size == 1
+        loaded = trainer.score if alone else place.loaded().score
         found += _scores(trainer, at + "loaded, scored ", loaded(*place.scored), place)
     return True
 
