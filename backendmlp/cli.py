@@ -279,7 +279,7 @@ def plot(runs: Sequence[Path], **options: Any) -> None:
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float64"]),
-    help="What it computes in: by default float64 of bitwise numerics, else the model's own.",
+    help="Of all that it computes.  Default: float64 within, and the model's own in and out.",
 )
 @click.option(
     "--inputs",
