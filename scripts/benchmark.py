@@ -5,6 +5,7 @@
     python scripts/benchmark.py --predict --growth --memory --startup --json figures.json
     python scripts/benchmark.py --device cuda --json figures.json
     python scripts/benchmark.py --scaling
+    python scripts/benchmark.py --estimators
 
 Everyone runs in a process of their own, in alternating rounds, with equally many threads.  Exit
 code 1 means that a contestant did not learn what the others did, or broke; no figure is asserted.
@@ -199,6 +200,11 @@ def _hidden(context: click.Context, option: click.Parameter, texts: Any) -> list
 @click.option(
     "--scaling", is_flag=True, help="Instead of all that: ours on 1, 2, 4 ... all of the cores."
 )
+@click.option(
+    "--estimators",
+    is_flag=True,
+    help="Instead of all that: MLPClassifier of both libraries, on three sets.",
+)
 @click.option("--seconds", type=float, help="With --device: no new cell once these are over.")
 @click.option("--quick", is_flag=True, help="Batch 64, 10,000 images, 3 rounds: minutes.")
 @click.option("--predict", is_flag=True, help="Predictions of 1 to 60,000 images.")
@@ -224,6 +230,7 @@ def main(
     only: tuple[str, ...],
     device_name: str | None,
     scaling: bool,
+    estimators: bool,
     seconds: float | None,
     quick: bool,
     predict: bool,
@@ -258,6 +265,9 @@ def main(
             sys.exit(1 if session.failed else 0)
         if scaling:
             _scale(session, batch_sizes or (64, 1024), json_file)
+            sys.exit(1 if session.failed else 0)
+        if estimators:
+            _estimate(session, quick, json_file)
             sys.exit(1 if session.failed else 0)
         disciplines = _disciplines(names, hiddens)
         cells = [(d, size) for d in disciplines for size in batch_sizes or d.batch_sizes]
@@ -348,6 +358,22 @@ def _scale(session: Session, batch_sizes: tuple[int, ...], json_file: Path | Non
         results = [result.as_dict() for result in outcome.results.values()]
         found.append({"batch_size": size, "steps": steps, "table": table, "results": results})
         _write(json_file, {"machine": report.machine(session.threads), "cells": found})
+
+
+def _estimate(session: Session, quick: bool, json_file: Path | None) -> None:
+    """Both libraries' classifiers, a table for each set."""
+    from benchmarks import estimators
+
+    found, verdicts = [], []
+    for one in estimators.sets(session.dataset, session.images, quick):
+        task = session.task("", 0, DISCIPLINES["sgd"])
+        results, outcome = estimators.race(task, one, session.rounds, say)
+        session.failed |= bool(outcome.broken or goals.off(outcome.results))
+        say(f"\n{results.title}\n{results.table()}\n{report.agreement_text(outcome.results)}")
+        found.append(results.as_dict())
+        verdicts += results.verdicts()
+        _write(json_file, {"machine": report.machine(session.threads), "sets": found})
+    say("\n" + report.checklist(verdicts))
 
 
 def _write(json_file: Path | None, found: dict[str, Any]) -> None:

@@ -67,7 +67,8 @@ DISCIPLINES = {
 class Task:
     """One contestant's work; ``folder`` holds the arrays that :func:`store` left there.
 
-    ``checkout`` is where the contestant's code is, if not here.
+    ``checkout`` is where the contestant's code is, if not here.  ``passes`` over the rows are what
+    a fit of an estimator takes.
     """
 
     contestant: str
@@ -77,6 +78,7 @@ class Task:
     threads: int = 1
     seed: int = 100
     checkout: str = ""
+    passes: int = 1
 
     def encode(self) -> str:
         """As JSON, without what is as usual, so that older checkouts know all that is in it."""
@@ -95,7 +97,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Data:
-    """uint8 images (N, F) and int64 labels (N,), to train on and to test with."""
+    """uint8 images (N, F) and int64 labels (N,), to train on and to test with.
+
+    What estimators are given are floats.
+    """
 
     images: np.ndarray
     labels: np.ndarray
