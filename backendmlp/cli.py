@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TextIO
 import click
 
 from backendmlp.commands import choices, words
-from backendmlp.commands.options import Interval, Option, PathName, Sectioned
+from backendmlp.commands.options import Commands, Interval, Option, PathName, Sectioned
 from backendmlp.commands.spelling import as_options
 from backendmlp.errors import InputError
 from backendmlp.version import __version__
@@ -68,7 +68,10 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="backendmlp")
 def cli() -> None:
     """Train a neural network once and get the same bits everywhere."""
