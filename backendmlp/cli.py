@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TextIO
 import click
 
 from backendmlp.commands import choices, words
-from backendmlp.commands.options import Interval, Option, PathName, Sectioned
+from backendmlp.commands.options import Commands, Interval, Option, PathName, Sectioned
 from backendmlp.commands.spelling import as_options
 from backendmlp.errors import InputError
 from backendmlp.version import __version__
@@ -77,7 +77,10 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="backendmlp")
 def cli() -> None:
     """Train a neural network once and get the same bits everywhere."""
@@ -286,7 +289,7 @@ def plot(runs: Sequence[Path], **options: Any) -> None:
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float64"]),
-    help="What it computes in: by default float64 of bitwise numerics, else the model's own.",
+    help="Of all that it computes.  Default: float64 within, and the model's own in and out.",
 )
 @click.option(
     "--inputs",

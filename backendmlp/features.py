@@ -74,7 +74,9 @@ def settled(x: Array, unit: Array) -> Array:
     pieces, clipped = [], 0
     for rows in _pieces(x):
         steps = _in_units(rows, unit)
-        clipped += int(xp.sum(xp.astype(xp.abs(steps) > LARGEST, xp.int64)))
+        if bool(xp.max(steps) > LARGEST) or bool(xp.min(steps) < -LARGEST):
+            clipped += int(xp.sum(xp.astype(xp.abs(steps) > LARGEST, xp.int64)))
+            steps = _clipped(steps)
         pieces.append(_whole(steps))
     if clipped:
         warn(
@@ -99,15 +101,22 @@ def _unit(top: Array) -> Array:
 def _in_units(x: Array, unit: Array) -> Array:
     xp = namespace(x, unit)
     x = xp.astype(x, xp.float64) * (1.0 / PIXEL_LEVELS) if is_pixels(x) else x
-    return x * (1.0 / unit)
+    return x * (1.0 / unit)  # memory of our own
 
 
-def _whole(steps: Array) -> Array:
-    """The nearest whole numbers, half to even, clipped: int32."""
+def _clipped(steps: Array) -> Array:
     xp = namespace(steps)
     for bound, beyond in ((LARGEST, steps > LARGEST), (-LARGEST, steps < -LARGEST)):
         steps = xp.where(beyond, _number(steps, bound), steps)
-    return xp.astype((steps + const.ROUND) - const.ROUND, xp.int32)
+    return steps
+
+
+def _whole(steps: Array) -> Array:
+    """The nearest whole numbers, half to even: int32; ``steps`` are written over."""
+    xp = namespace(steps)
+    steps += const.ROUND
+    steps -= const.ROUND
+    return xp.astype(steps, xp.int32)
 
 
 def _number(like: Array, value: float) -> Array:

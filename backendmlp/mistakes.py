@@ -105,7 +105,7 @@ def look_at_settled(x: Array, raw: Array, unit: np.ndarray) -> None:
     xp = namespace(x)
     if raw.dtype == xp.uint8 or x.shape[0] < _FEW_ROWS:
         return
-    if int(xp.max(xp.abs(x))) < _FAR_BELOW and bool(xp.any(raw != 0)):
+    if int(xp.max(x)) < _FAR_BELOW and int(xp.min(x)) > -_FAR_BELOW and bool(xp.any(raw != 0)):
         top = float(xp.max(xp.abs(raw)))
         warn(
             f"the inputs are floats of at most {top:g}, and the model has learned from floats of "

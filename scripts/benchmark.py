@@ -6,6 +6,7 @@
     python scripts/benchmark.py --device cuda --json figures.json
     python scripts/benchmark.py --scaling
     python scripts/benchmark.py --ranks --json figures.json
+    python scripts/benchmark.py --estimators
 
 Everyone runs in a process of their own, in alternating rounds, with equally many threads.  Exit
 code 1 means that a contestant did not learn what the others did, or broke; no figure is asserted.
@@ -206,6 +207,11 @@ def _hidden(context: click.Context, option: click.Parameter, texts: Any) -> list
     is_flag=True,
     help="Instead of all that: 1, 2, 4 ranks beside threads, and what to expect of more.",
 )
+@click.option(
+    "--estimators",
+    is_flag=True,
+    help="Instead of all that: MLPClassifier of both libraries, on three sets.",
+)
 @click.option("--seconds", type=float, help="With --device: no new cell once these are over.")
 @click.option("--quick", is_flag=True, help="Batch 64, 10,000 images, 3 rounds: minutes.")
 @click.option("--predict", is_flag=True, help="Predictions of 1 to 60,000 images.")
@@ -232,6 +238,7 @@ def main(
     device_name: str | None,
     scaling: bool,
     on_ranks: bool,
+    estimators: bool,
     seconds: float | None,
     quick: bool,
     predict: bool,
@@ -244,8 +251,9 @@ def main(
     plot: Path | None,
 ) -> None:
     """Time backendmlp beside its peers, in one alternating run."""
-    if (device_name is not None) + scaling + on_ranks > 1:
-        raise click.UsageError("--device, --scaling and --ranks are each instead of all; give one")
+    if (device_name is not None) + scaling + on_ranks + estimators > 1:
+        modes = "--device, --scaling, --ranks and --estimators"
+        raise click.UsageError(f"{modes} are each instead of all; give one")
     if quick:
         batch_sizes, images, rounds = batch_sizes or (64,), min(images, _QUICK), min(rounds, 3)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
@@ -271,6 +279,9 @@ def main(
             sys.exit(1 if session.failed else 0)
         if on_ranks:
             _rank(session, batch_sizes or ranks.BATCH_SIZES, json_file)
+            sys.exit(1 if session.failed else 0)
+        if estimators:
+            _estimate(session, quick, json_file)
             sys.exit(1 if session.failed else 0)
         disciplines = _disciplines(names, hiddens)
         cells = [(d, size) for d in disciplines for size in batch_sizes or d.batch_sizes]
@@ -398,6 +409,22 @@ def _expect(cells: dict[int, goals.Results], images: int) -> dict[str, Any]:
         say(f"\nefficiency to expect: {ranks.assumptions(work, network, sizes)}")
         say(ranks.expected_table(shares))
     return {"work": asdict(work), "network": asdict(here), "expected": found}
+
+
+def _estimate(session: Session, quick: bool, json_file: Path | None) -> None:
+    """Both libraries' classifiers, a table for each set."""
+    from benchmarks import estimators
+
+    found, verdicts = [], []
+    for one in estimators.sets(session.dataset, session.images, quick):
+        task = session.task("", 0, DISCIPLINES["sgd"])
+        results, outcome = estimators.race(task, one, session.rounds, say)
+        session.failed |= bool(outcome.broken or goals.off(outcome.results))
+        say(f"\n{results.title}\n{results.table()}\n{report.agreement_text(outcome.results)}")
+        found.append(results.as_dict())
+        verdicts += results.verdicts()
+        _write(json_file, {"machine": report.machine(session.threads), "sets": found})
+    say("\n" + report.checklist(verdicts))
 
 
 def _write(json_file: Path | None, found: dict[str, Any]) -> None:

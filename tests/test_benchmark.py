@@ -23,8 +23,9 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import benchmark  # noqa: E402
-from benchmarks import device, goals, plots, ranks, report  # noqa: E402
-from benchmarks.contestants import BEFORE, ENTRIES, ON_DEVICE, chosen  # noqa: E402
+from benchmarks import device, estimators, goals, plots, ranks, report  # noqa: E402
+from benchmarks.classifiers import Ours, Theirs  # noqa: E402
+from benchmarks.contestants import BEFORE, ENTRIES, ESTIMATORS, ON_DEVICE, chosen  # noqa: E402
 from benchmarks.goals import Verdict  # noqa: E402
 from benchmarks.profiling import profile  # noqa: E402
 from benchmarks.rounds import AbsentError, Result, Worker, compete  # noqa: E402
@@ -604,6 +605,65 @@ def test_a_small_real_run_beside_another_checkout(tmp_path: Path) -> None:
     assert before["key"] == "before-ours-native-float32"
     assert before["accuracies"] == ours["accuracies"]
     assert "before: backendmlp native float32" in output
+
+
+def fitted(seconds: list[float], predictions: dict[int, list[float]]) -> dict[str, Result]:
+    found = {}
+    for number, key in enumerate(ESTIMATORS, 1):
+        found[key] = result(key, [number * s for s in seconds], [0.9])
+        found[key].predictions = {k: [number * s for s in v] for k, v in predictions.items()}
+    return found
+
+
+def test_both_classifiers_are_compared_round_by_round() -> None:
+    results = fitted([1.0, 5.0, 2.0], {1: [0.1], 60: [1.0]})
+    del results["estimator-native"].predictions[60]
+    found = estimators.Found("rows", 60, results, results)
+    figures = {verdict.goal: verdict.figure for verdict in found.verdicts()}
+    assert figures["rows: fit: backendmlp native float32"] == pytest.approx(1 / 3)
+    assert figures["rows: predict 60: backendmlp bitwise float64"] == pytest.approx(2 / 3)
+    assert figures["rows: predict 60: backendmlp native float32"] is None
+    lines = found.table().splitlines()
+    assert [line.split("  ")[0] for line in lines[1:]] == [e.label for e in ESTIMATORS.values()]
+    assert "(0.67)" in lines[2]
+    assert "90.00 %" in lines[1]
+
+
+def test_the_rows_of_classifiers_are_floats_of_one_scale(sample: Any) -> None:
+    pytest.importorskip("sklearn")
+    pictures, digits, like = estimators.sets(sample, 50, quick=True)
+    assert (pictures.title, pictures.data.images.max()) == (f"{sample.name}, 50 x 784, 2 epochs", 1)
+    assert len(digits.data.images) + len(digits.data.test_images) == 1797
+    assert like.data.images.shape == (3750, 54)
+    for found in (digits, like):
+        assert found.data.images.dtype == np.float32
+        assert np.abs(found.data.images.mean(axis=0)).max() < 1e-4
+    assert like.data.classes == 7
+
+
+@pytest.mark.filterwarnings("ignore:.*were clipped")
+@pytest.mark.parametrize("maker", [Ours, Theirs])
+def test_a_turn_is_a_whole_fit_of_as_many_passes(sample: Any, tmp_path: Path, maker: Any) -> None:
+    pytest.importorskip("sklearn")
+    task = Task("", str(tmp_path), 50, Discipline((8,), "adam", 0.001), passes=3)
+    contestant = maker(task, sized(sample, 200), "float32")
+    contestant.run()
+    before = contestant.model
+    contestant.run()
+    assert contestant.model is not before
+    assert contestant.model.n_iter_ == 3
+    assert 0 <= contestant.measures()["accuracy"] <= 1
+    assert contestant.predictor()(5).shape == (5,)
+
+
+@pytest.mark.slow
+def test_a_small_real_run_of_both_classifiers(tmp_path: Path) -> None:
+    output, found = benchmarked(tmp_path, "--estimators")
+    assert len(found["sets"]) == 3
+    assert "like covertype" in output
+    for one in found["sets"]:
+        assert [fit["key"] for fit in one["fits"]] == list(ESTIMATORS)
+        assert one["table"] in output
 
 
 def test_hidden_layers_are_numbers() -> None:

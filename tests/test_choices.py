@@ -266,6 +266,16 @@ class TestRegression:
         assert train("--data", data, *options, "--out", tmp_path / "a").code == 0
         assert "test_r2" in receipt(tmp_path / "a")["epochs"][0]
 
+    def test_classes_with_names_are_no_targets(self, data: Path, tmp_path: Path):
+        x, y = np.ones((20, 3)) * np.arange(20)[:, None], np.array(["cat", "dog"] * 10)
+        np.savez(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+        for source in (("--data", tmp_path / "a.npz"), ("--dataset", "fashion-mnist-sample")):
+            options = ("--loss", "squared_error", "--out", tmp_path / "run")
+            said = refused(train(*source, *options))
+            assert "names classes, as" in said
+            assert "choose --loss cross_entropy to tell classes apart" in said
+            assert not (tmp_path / "run").exists()
+
     def test_targets_and_features_of_another_size_are_warned_of(self, tmp_path: Path):
         rng = np.random.default_rng(1)
         x, y = rng.uniform(0, 255, (20, 3)), rng.normal(size=20) * 1000

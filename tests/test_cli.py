@@ -53,6 +53,25 @@ def run(data: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("trian", " Did you mean train?"),
+        ("EVAL", " Did you mean evaluate?"),
+        ("resume", " Did you mean train --resume DIR?"),
+        ("version", " Did you mean --version?"),
+        ("zzz", ""),
+    ],
+)
+def test_an_unknown_command_leads_to_the_closest_and_names_all(name: str, meant: str):
+    code, out, err = call(name, "--lr", 1)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"Error: No such command {name!r}.{meant} There are evaluate, export, info, plot, predict, "
+        "sweep, train, verify.\n"
+    )
+
+
 def test_train_prints_each_epoch_and_the_digest(data: Path, tmp_path: Path):
     result = train("--data", data, "--epochs", 2, "--out", tmp_path / "a")
     *epochs, weights, written = result.out.splitlines()

@@ -180,6 +180,22 @@ def test_a_damaged_final_state_is_named(alone: Any, tmp_path: Path):
     assert FINAL in refusal(place, 9)
 
 
+@pytest.mark.parametrize("text", [None, "{", "[]"])
+def test_a_receipt_is_made_again_from_the_final_state(alone: Any, tmp_path: Path, text: str | None):
+    place = shutil.copytree(alone("deep")[0], tmp_path / "run")
+    whole = receipt(place)
+    (place / "run.json").unlink()
+    if text is not None:
+        (place / "run.json").write_text(text)
+    other = shutil.copytree(place, tmp_path / "other")
+    shutil.copy(alone("gone by")[0] / MODEL, other / MODEL)  # of another run
+    assert "has another configuration than the receipt" in refusal(other, DEEP.epochs)
+    run = resume_run(place, formula.dataset())
+    assert (run.finished, run.weights_sha256) == (True, alone("deep")[1].weights_sha256)
+    assert receipt(place) == whole
+    assert leftovers(place) == [FINAL]
+
+
 def test_killed_before_the_checkpoint_is_put_away(alone: Any, tmp_path: Path):
     for name in ("deep", "gone by"):
         place = shutil.copytree(alone(name)[0], tmp_path / name)

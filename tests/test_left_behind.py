@@ -118,6 +118,30 @@ class TestFilesThatDoNotAgree:
         assert call("verify", run / "run.json", "--quiet").code == 1
         assert call("evaluate", run / "model.safetensors", "--data", receipt(run)["data"]["path"])
 
+    def test_a_damaged_receipt_is_no_dead_end(self, run: Path):
+        path = receipt(run)["data"]["path"]
+        whole = (run / "run.json").read_text()
+        for damaged in (whole[:-20], "", "[]", whole.replace('"epochs": 2', '"epochs": -2')):
+            (run / "run.json").write_text(damaged)
+            for arguments in (
+                ("train", "--resume", run),
+                ("train", "--resume", run, "--epochs", 3),
+                ("evaluate", run),
+                ("export", run, "--to", "onnx"),
+            ):
+                code, out, err = call(*arguments)
+                assert (code, out) == (2, "")
+                assert "put an undamaged copy back, or use" in err
+                assert ("train anew with another --out" in err) == (arguments[0] == "train")
+        model = run / "model.safetensors"
+        assert call("evaluate", model, "--data", path).code == 0
+
+    def test_one_of_a_newer_version_stays(self, run: Path):
+        (run / "run.json").write_text(json.dumps({**receipt(run), "format": 99}))
+        err = call("train", "--resume", run).err
+        assert "written by a newer backendmlp (format 99); update yours" in err
+        assert "undamaged copy" not in err
+
     def test_a_model_that_is_missing_is_made_again(self, run: Path):
         model = (run / "model.safetensors").read_bytes()
         (run / "model.safetensors").unlink()

@@ -185,6 +185,12 @@ class TestFigures:
         assert "mean of the runs" in said
         assert "best" not in said
 
+    def test_of_runs_that_are_the_same_no_spread_is_told(self, runs, tmp_path):
+        same = shutil.copytree(runs["a"], tmp_path / "same")
+        said = texts(backendmlp.figures(runs["a"], same)["curves"])
+        assert "mean of the runs" in said
+        assert "±" not in said
+
     def test_other_runs_stand_beside_them(self, runs):
         said = texts(backendmlp.figures(*runs.values())["curves"])
         assert "lr 0.1 (3 runs): test accuracy" in said

@@ -322,7 +322,7 @@ def test_the_best_kind_is_printed_first_and_what_diverged_last(capsys):
     rows = [Row({"loss": kind}, {"test_r2": r2} if r2 else {}, 1) for kind, r2 in found.items()]
     command._print_rows(rows)
     assert capsys.readouterr().out.splitlines() == [
-        "loss good    test R2 0.5000 ± 0.0000  (2 runs, 1 diverged)",
+        "loss good    test R2 0.5000  (2 runs, 1 diverged)",
         "loss nought  test R2 0.0000  (1 run, 1 diverged)",
         "loss bad     test R2 -0.5000  (1 run, 1 diverged)",
         "loss lost    (1 diverged)",

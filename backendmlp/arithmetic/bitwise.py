@@ -83,7 +83,7 @@ class Bitwise:
     def matmul(self, a: Array | Whole, b: Array) -> Array:
         left, right = _operand(a), _operand(b)
         left_bits, right_bits = bits_of_factors(a.shape[1], left, right)
-        return _product(_rounded(left, 1, left_bits), _rounded(right, 0, right_bits))
+        return _product(rounded(left, 1, left_bits), rounded(right, 0, right_bits))
 
     def gradients(self, pairs: Sequence[tuple[Array | Whole, Array]]) -> list[tuple[Array, Array]]:
         return [self.transposed_matmul_and_sum(x, d) for x, d in pairs]
@@ -92,13 +92,13 @@ class Bitwise:
         """``d`` is rounded once, column by column, for the product and the sum alike."""
         left, right = _operand(x), _operand(d)
         left_bits, right_bits = bits_of_factors(x.shape[0], left, right)
-        addends = _rounded(right, 0, right_bits)
-        product = _product(_rounded(left, 0, left_bits).T, addends)
+        addends = rounded(right, 0, right_bits)
+        product = _product(rounded(left, 0, left_bits).T, addends)
         return product, tables(addends).xp.sum(addends, axis=0)
 
     def sum(self, x: Array, axis: int, top: float | None = None) -> Array:
         """Never -0, because no rounded addend is."""
-        addends = _rounded(_operand(x), axis, sum_bits(x.shape[axis]), top)
+        addends = rounded(_operand(x), axis, sum_bits(x.shape[axis]), top)
         return tables(addends).xp.sum(addends, axis=axis)
 
     def sum_of_squares(self, x: Array) -> Array:
@@ -171,7 +171,7 @@ def _product(left: Array, right: Array) -> Array:
     return product
 
 
-def _rounded(x: Array | Whole, axis: int, bits: int, top: float | None = None) -> Array:
+def rounded(x: Array | Whole, axis: int, bits: int, top: float | None = None) -> Array:
     """``x`` of few bits: each line along ``axis`` in multiples of 2**-bits of a power of two.
 
     That power is ``top``, or else the one at or above the largest entry of the line; a line beyond

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,19 @@ class Option(click.Option):
     def __init__(self, *names: Any, section: str = "Options", **settings: Any) -> None:
         super().__init__(*names, **settings)
         self.section = section
+
+
+class Commands(click.Group):
+    """Commands, of which the closest is named where somebody asks for one that is not there."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name, known = args[0], self.list_commands(ctx)
+        if name not in known and name[:1] != "-":
+            close = difflib.get_close_matches(name.lower(), [*known, *words.COMMANDS], 1)
+            meant = words.COMMANDS.get(close[0], close[0]) if close else ""
+            hint = f" Did you mean {meant}?" if meant else ""
+            ctx.fail(f"No such command {name!r:.80}.{hint} There are {', '.join(known)}.")
+        return super().resolve_command(ctx, args)
 
 
 class Sectioned(click.Command):

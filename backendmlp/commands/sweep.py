@@ -125,7 +125,7 @@ def _print_rows(rows: Sequence[Row]) -> None:
             print(f"{row.name:<{width}}  ({row.diverged} diverged)")
             continue
         label = measure("R2" if field == "r2" else field, mean)
-        plus = "" if spread is None else f" ± {_short(field, spread)}"
+        plus = "" if not spread else f" ± {_short(field, spread)}"
         print(f"{row.name:<{width}}  {data} {label}{plus}  ({runs}{lost})")
 
 

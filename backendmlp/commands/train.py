@@ -24,7 +24,7 @@ from backendmlp.runs import folder as runs
 from backendmlp.runs.checkpoint import Checkpoint
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.run import Every, Run
-from backendmlp.runs.stored import CHECKPOINT, MODEL, check_same, stored
+from backendmlp.runs.stored import CHECKPOINT, check_same, stored, unwritten
 from backendmlp.runs.verification import open_data
 from backendmlp.training.stopping import through
 
@@ -83,16 +83,14 @@ def _resume(
     request: Request, backend: Backend, folder: Path, found: Checkpoint, ranks: Ranks
 ) -> int:
     config = resumed_config(request, found)
-    lost, missing = ranks.first(
-        lambda: tuple(not (folder / name).exists() for name in (CHECKPOINT, MODEL))
-    )
+    lost, missing = ranks.first(lambda: (not (folder / CHECKPOINT).exists(), unwritten(folder)))
     if not lost or not through(config, found.epochs):
         if lost and not through(found.config, found.epochs):
             _say(request, f"there is no {CHECKPOINT}; going on after epoch {found.state.epoch}")
         return _train(request, config, backend, folder, found, ranks)
     _refuse_idle(request, folder)
     if missing:
-        _say(request, f"there is no {MODEL}; it is written again")
+        _say(request, f"{missing}; it is written again")
     if request.plot or missing:
         return _train(request, config, backend, folder, found, ranks)
     data = found.data

@@ -88,6 +88,30 @@ OPTIONS = {
     "--csv": "--format",
 }
 
+COMMANDS = {
+    "fit": "train",
+    "run": "train",
+    "learn": "train",
+    "continue": "train --resume DIR",
+    "resume": "train --resume DIR",
+    "test": "evaluate",
+    "eval": "evaluate",
+    "score": "evaluate",
+    "infer": "predict",
+    "classify": "predict",
+    "check": "verify",
+    "reproduce": "verify",
+    "show": "info",
+    "inspect": "info",
+    "plots": "plot",
+    "search": "sweep",
+    "grid": "sweep",
+    "onnx": "export MODEL --to onnx",
+    "convert": "export MODEL --to onnx",
+    "help": "--help",
+    "version": "--version",
+}
+
 CHOICES = {
     "sigmoid": "logistic",
     "linear": "identity",

@@ -103,9 +103,18 @@ class Dataset:
         return classes
 
     def outputs(self, regression: bool) -> int:
-        """How many outputs a network for these data has: those of a regression, or the classes."""
+        """How many outputs a network for these data has: those of a regression, or the classes.
+
+        Raises :class:`InputError` where a regression was to learn classes that have names.
+        """
         if not regression:
             return self.classes
+        if self.class_names and self.class_names != tuple(map(str, range(self.classes))):
+            raise InputError(
+                f"{self.parts[1]} names classes, as {self.class_names[0]!r:.80}, and a squared "
+                "error would learn their numbers; choose loss='cross_entropy' to tell classes "
+                "apart, or give numbers as targets"
+            )
         return 1 if self.train_labels.ndim == 1 else self.train_labels.shape[1]
 
     @property

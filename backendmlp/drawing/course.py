@@ -232,7 +232,7 @@ def _draw(
         return Label(None, "no number", colour, "")
     end = finite[-1]
     text = form.format(mean[end])
-    if len(runs) > 1:
+    if len(runs) > 1 and spread[end] > 0.0:
         text += f" ± {form.format(spread[end])}"
     text += f" {unit}" * bool(unit)
     return Label((float(epochs[end]), float(mean[end])), text, colour, name)

@@ -25,7 +25,7 @@ def kinds(names: Sequence[str], values: Sequence[Sequence[float]], score: Score,
         spread = found.std(ddof=1) if len(found) > 1 else None
         axes.errorbar(found.mean(), line, xerr=spread, fmt="D", color=_BLUE, ms=4, capsize=3)
         text = score.form.format(found.mean())
-        text += "" if spread is None else f" ± {score.form.format(spread)}"
+        text += "" if not spread else f" ± {score.form.format(spread)}"
         axes.annotate(text, (1, line), (4, 0), ("axes fraction", "data"), "offset points",
                       va="center", fontsize=7.5, color=_BLUE)  # fmt: skip
     axes.set_yticks(

@@ -1,31 +1,30 @@
 """A trained network as an ONNX graph, for whatever runs those.
 
 The graph repeats the definition in ``network/model.py``: pixels are divided by 255, features that
-were settled are settled.  It computes in the dtype of its weights, each runtime in its own order,
-so that its results are those of native numerics, not the same bits everywhere.
+were settled are settled.  It computes in float64, whatever the network was trained in, and of
+bitwise numerics it repeats the roundings too, after which no order of a sum matters: the logits are
+the network's own.  Only the exponential, tanh and the logistic function are the runtime's.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from backendmlp.arithmetic import constants as const
+from backendmlp.arithmetic.bitwise import product_bits, rounded
 from backendmlp.digests import digest
 from backendmlp.errors import InputError
 from backendmlp.exchange import layers
+from backendmlp.exchange.nodes import Nodes
 from backendmlp.features import LARGEST
 from backendmlp.files import StrPath, write_atomically
 from backendmlp.mlp import MLP
 from backendmlp.network.model import PIXEL_LEVELS
-from backendmlp.version import __version__
 
-_OPSET, _IR = 17, 8  # of 2022: what every runtime of today reads, and all that is needed
-_ROWS = "rows"  # the name of the batch size, which the graph leaves open
 _ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid"}
 _DTYPES = ("float32", "float64")
 _INPUTS = ("uint8", "float")
@@ -40,22 +39,21 @@ def export_onnx(
     number of rows at a time.  It gives ``classes`` (rows,), labels as they were, and
     ``probabilities`` (rows, C); of a regression ``outputs``, of the targets' shape.
 
-    ``dtype`` is what features have and what is computed in: by default float64 of bitwise numerics,
-    whose probabilities it meets within 1e-6, and of native ones their own.  ``inputs``, "uint8" or
-    "float", need only be given for native numerics on flat arrays, where the default is float.
-    The same model gives the same bytes.
+    It computes in float64, and features and results have the model's dtype.  ``dtype`` is another
+    one for all of these: "float32", for runtimes that know no other, rounds as float32 does.
+    ``inputs``, "uint8" or "float", need only be given for native numerics on flat arrays, where the
+    default is float.  The same model gives the same bytes.
     """
-    mlp, onnx = layers.network(model), _onnx()
-    dtype = dtype or mlp.config.dtype or "float64"
+    mlp = layers.network(model)
+    own = mlp.config.dtype or "float64"
     inputs = inputs or _kind(mlp, model is not mlp)
-    for name, value, known in (("dtype", dtype, _DTYPES), ("inputs", inputs, _INPUTS)):
+    for name, value, known in (("dtype", dtype or own, _DTYPES), ("inputs", inputs, _INPUTS)):
         if value not in known:
             raise InputError(f"{name} is {value!r:.80}; give {known[0]!r} or {known[1]!r}")
     if inputs == "uint8" and mlp.unit is not None:
         raise InputError("the model was trained on features and takes no pixels; leave inputs out")
-    names = None if mlp.config.regression else layers.labels(model)
-    proto = _Graph(onnx, dtype).of(mlp, inputs == "uint8", names)
-    onnx.checker.check_model(proto, full_check=True)
+    graph = _Graph(mlp, Nodes(dtype or "float64"), np.dtype(dtype or own), inputs == "uint8")
+    proto = graph.made(None if mlp.config.regression else layers.labels(model))
     write_atomically(path, proto.SerializeToString(deterministic=True))
 
 
@@ -68,117 +66,101 @@ def _kind(mlp: MLP, features: bool) -> str:
 
 @dataclass
 class _Graph:
-    """A graph that grows node by node, each behind the last one."""
+    """The graph of ``mlp``; features and results have the dtype ``shown``."""
 
-    onnx: Any
-    dtype: str
-    nodes: list[Any] = field(default_factory=list)
-    constants: list[Any] = field(default_factory=list)
+    mlp: MLP
+    nodes: Nodes
+    shown: np.dtype
+    pixels: bool
 
-    def of(self, mlp: MLP, pixels: bool, names: np.ndarray | None) -> Any:
+    def made(self, names: np.ndarray | None) -> Any:
         """The model of a network with class ``names``, or of a regression."""
-        helper = self.onnx.helper
-        shape = mlp.image_shape if pixels else (math.prod(mlp.image_shape),)
-        entry = "images" if pixels else "features"
-        found = self._layers(mlp, entry, pixels, len(shape))
-        outputs = self._outputs(mlp, found) if names is None else self._classes(found, names)
-        kind = np.dtype("uint8" if pixels else self.dtype)
-        graph = helper.make_graph(
-            self.nodes,
-            "backendmlp",
-            [self._value(entry, kind, shape)],
-            outputs,
-            self.constants,
-        )
-        proto = helper.make_model(
-            graph,
-            ir_version=_IR,
-            opset_imports=[helper.make_opsetid("", _OPSET)],
-            producer_name="backendmlp",
-            producer_version=__version__,
-        )
-        helper.set_model_props(proto, {"weights_sha256": digest(mlp.parameters)})
-        return proto
+        shape = self.mlp.image_shape if self.pixels else (math.prod(self.mlp.image_shape),)
+        entry = "images" if self.pixels else "features"
+        kind = np.dtype("uint8") if self.pixels else self.shown
+        x = entry if len(shape) == 1 else self.nodes.node("Flatten", entry, axis=1)
+        z = self._layers(self.nodes.cast(x, kind, self._computed))
+        outputs = self._outputs(z) if names is None else self._classes(z, names)
+        properties = {"weights_sha256": digest(self.mlp.parameters)}
+        return self.nodes.model(self.nodes.value(entry, kind, shape), outputs, properties)
 
-    def _layers(self, mlp: MLP, x: str, pixels: bool, dimensions: int) -> str:
-        if dimensions > 1:
-            x = self._node("Flatten", x, axis=1)
-        if pixels:
-            x = self._node("Cast", x, to=self._type(np.dtype(self.dtype)))
-        W1, unit = mlp.parameters["W1"], mlp.unit
+    @property
+    def _computed(self) -> np.dtype:
+        return np.dtype(self.nodes.dtype)
+
+    @property
+    def _rounds(self) -> bool:
+        """Whether the roundings of bitwise numerics are repeated, for which it takes float64."""
+        return self.mlp.config.numerics == "bitwise" and self._computed == np.float64
+
+    def _layers(self, x: str) -> str:
+        """What the last layer gives for inputs ``x``."""
+        p, activation = self.mlp.parameters, self.mlp.config.activation
+        z = self.nodes.node("Add", self._first(x), self.nodes.weights("b1", p["b1"]))
+        for layer in range(2, len(p) // 2 + 1):
+            if activation in _ACTIVATIONS:
+                z = self.nodes.node(_ACTIVATIONS[activation], z)
+            W, b = p[f"W{layer}"], p[f"b{layer}"]
+            if self._rounds:
+                left, right = product_bits(len(W))
+                z, W = self._rounded(z, left), rounded(W, 0, right)
+            product = self.nodes.node("MatMul", z, self.nodes.weights(f"W{layer}", W))
+            z = self.nodes.node("Add", product, self.nodes.weights(f"b{layer}", b))
+        return z
+
+    def _first(self, x: str) -> str:
+        """What the inputs stand for times W1."""
+        W, unit, nodes = self.mlp.parameters["W1"], self.mlp.unit, self.nodes
         if unit is not None:  # powers of two: no product with them is rounded
-            x = self._node("Round", self._node("Mul", x, self._number("per_unit", 1.0 / unit)))
-            bounds = (self._number(f"{s}est", v) for s, v in (("low", -LARGEST), ("high", LARGEST)))
-            x = self._node("Clip", x, *bounds)
-            W1 = W1 * unit[:, None]
-        last = len(mlp.parameters) // 2
-        for layer in range(1, last + 1):
-            W = W1 if layer == 1 else mlp.parameters[f"W{layer}"]
-            x = self._node("MatMul", x, self._number(f"W{layer}", W))
-            if layer == 1 and pixels:
-                x = self._node("Mul", x, self._number("level", 1.0 / PIXEL_LEVELS))
-            x = self._node("Add", x, self._number(f"b{layer}", mlp.parameters[f"b{layer}"]))
-            if layer < last and mlp.config.activation in _ACTIVATIONS:
-                x = self._node(_ACTIVATIONS[mlp.config.activation], x)
-        return x
+            x = nodes.node("Round", nodes.node("Mul", x, nodes.number("per_unit", 1.0 / unit)))
+            bounds = (nodes.number(f"{s}est", v) for s, v in (("low", -LARGEST), ("high", LARGEST)))
+            x = nodes.node("Clip", x, *bounds)
+            W = W * unit[:, None]
+        if self._rounds and (self.pixels or unit is not None):  # whole numbers, exact as they stand
+            bits = product_bits(len(W), beside_pixels=self.pixels, beside_features=unit is not None)
+            W = rounded(W, 0, bits[1])
+        product = nodes.node("MatMul", x, nodes.weights("W1", W))
+        if self.pixels:
+            return nodes.node("Mul", product, nodes.number("level", 1.0 / PIXEL_LEVELS))
+        return product
+
+    def _rounded(self, x: str, bits: int) -> str:
+        """Each row of ``x`` on the grid that :func:`backendmlp.arithmetic.bitwise.rounded` has.
+
+        The power of two at or above its largest entry is |(q + p) - q| with q = 2**53 p, or p where
+        that is zero: Rump, Ogita and Oishi, "Accurate floating-point summation" (2008).
+        """
+        nodes = self.nodes
+        top = nodes.node("ReduceMax", nodes.node("Abs", x), axes=[1], keepdims=1)
+        q = nodes.node("Mul", top, nodes.number("unit_53", 2.0**53))
+        power = nodes.node("Sub", nodes.node("Add", q, top), q)
+        power = nodes.node("Max", power, top, nodes.number("least", 2.0**-const.WINDOW))
+        grid = nodes.node("Mul", power, nodes.number(f"bits_{bits}", const.ROUND * 2.0**-bits))
+        return nodes.node("Sub", nodes.node("Add", x, grid), grid)
 
     def _classes(self, z: str, names: np.ndarray) -> list[Any]:
-        self._node("Softmax", z, axis=1, to_be="probabilities")
-        numbers = self._node("ArgMax", "probabilities", axis=1, keepdims=0)
+        nodes = self.nodes
+        found = nodes.node("Softmax", z, axis=1)
+        nodes.cast(found, self._computed, self.shown, to_be="probabilities")
+        numbers = nodes.node("ArgMax", found, axis=1, keepdims=0)
         values = _labels(names)
-        self._node("Gather", self._constant("labels", values), numbers, axis=0, to_be="classes")
+        nodes.node("Gather", nodes.constant("labels", values), numbers, axis=0, to_be="classes")
         return [
-            self._value("classes", values.dtype, ()),
-            self._value("probabilities", np.dtype(self.dtype), (len(names),)),
+            nodes.value("classes", values.dtype, ()),
+            nodes.value("probabilities", self.shown, (len(names),)),
         ]
 
-    def _outputs(self, mlp: MLP, z: str) -> list[Any]:
+    def _outputs(self, z: str) -> list[Any]:
         """(rows, C), or (rows,) where targets were."""
-        shape = () if mlp.flat else (mlp.parameters[f"b{len(mlp.parameters) // 2}"].shape[0],)
-        if mlp.flat:
-            axis = self._constant("axis", np.array([1], np.int64))
-            self._node("Squeeze", z, axis, to_be="outputs")
-        else:
-            self._node("Identity", z, to_be="outputs")
-        return [self._value("outputs", np.dtype(self.dtype), shape)]
-
-    def _node(self, kind: str, *entries: str, to_be: str | None = None, **choices: Any) -> str:
-        name = to_be or f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(self.onnx.helper.make_node(kind, entries, [name], name=name, **choices))
-        return name
-
-    def _number(self, name: str, value: Any) -> str:
-        return self._constant(name, np.asarray(value, self.dtype))
-
-    def _constant(self, name: str, value: np.ndarray) -> str:
-        tensor = self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
-        if value.ndim == 0:  # what ascontiguousarray has made a vector
-            tensor = self.onnx.numpy_helper.from_array(np.array(value), name)
-        self.constants.append(tensor)
-        return name
-
-    def _value(self, name: str, dtype: np.dtype, shape: Sequence[int]) -> Any:
-        return self.onnx.helper.make_tensor_value_info(name, self._type(dtype), [_ROWS, *shape])
-
-    def _type(self, dtype: np.dtype) -> int:
-        if dtype.kind == "O":
-            return self.onnx.TensorProto.STRING
-        return self.onnx.helper.np_dtype_to_tensor_dtype(dtype)
+        nodes, p = self.nodes, self.mlp.parameters
+        shape = () if self.mlp.flat else (p[f"b{len(p) // 2}"].shape[0],)
+        if self.mlp.flat:
+            z = nodes.node("Squeeze", z, nodes.constant("axis", np.array([1], np.int64)))
+        nodes.cast(z, self._computed, self.shown, to_be="outputs")
+        return [nodes.value("outputs", self.shown, shape)]
 
 
 def _labels(names: np.ndarray) -> np.ndarray:
     """Labels as ONNX has them: booleans, int64, float64 or texts (objects)."""
     kinds = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
     return names.astype(kinds.get(names.dtype.kind, object))
-
-
-def _onnx() -> Any:
-    try:
-        found = importlib.import_module("onnx")
-        for part in ("checker", "helper", "numpy_helper"):
-            importlib.import_module(f"onnx.{part}")
-        return found
-    except ImportError as error:
-        raise InputError(
-            "the package 'onnx' is not installed; install it with: pip install 'backendmlp[onnx]'"
-        ) from error

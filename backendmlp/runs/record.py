@@ -92,6 +92,14 @@ class Record:
         }
 
 
+class DamagedError(InputError):
+    """A receipt that is not as backendmlp wrote it."""
+
+
+class _NewerError(InputError):
+    """A receipt of a later format."""
+
+
 def versions(libraries: Iterable[str] = ()) -> dict[str, str]:
     """The versions that may matter to somebody who compares two runs."""
     found = {
@@ -148,7 +156,10 @@ def write(path: StrPath, record: Record) -> None:
 
 
 def read(path: StrPath) -> Record:
-    """The record in ``path``; raises :class:`InputError` for one that is damaged or newer."""
+    """The record in ``path``; raises :class:`InputError` for one that is damaged or newer.
+
+    Of one that is damaged, :class:`DamagedError`.
+    """
     text = read_bounded(path, LIMIT)
     if _is_tensor_file(text):
         raise InputError(
@@ -158,9 +169,10 @@ def read(path: StrPath) -> Record:
     try:
         return parse(from_json(text))
     except JSONError as error:
-        raise InputError(f"receipt {str(path)!r} {error}") from error
+        raise DamagedError(f"receipt {str(path)!r} {error}") from error
     except InputError as error:
-        raise InputError(f"receipt {str(path)!r}: {error}") from error
+        kind = InputError if isinstance(error, _NewerError) else DamagedError
+        raise kind(f"receipt {str(path)!r}: {error}") from error
 
 
 def _is_tensor_file(data: bytes) -> bool:
@@ -237,7 +249,7 @@ def _check_format(number: object) -> None:
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise InputError("it has no format number; use a file that backendmlp wrote")
     if number > FORMAT:
-        raise InputError(
+        raise _NewerError(
             f"it was written by a newer backendmlp (format {show(number)}); update yours"
         )
 

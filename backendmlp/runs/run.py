@@ -51,6 +51,7 @@ from backendmlp.runs.stored import (
     check_same,
     kept_numbers,
     remove_leftovers,
+    unwritten,
 )
 from backendmlp.training import stopping
 from backendmlp.training.epochs import never, nothing, train, warn_caller
@@ -276,7 +277,7 @@ class Run:
     def _look(self) -> None:
         """See whether the results are written, and nothing is left to resume from."""
         self._written = self.trainer.ranks.first(
-            lambda: (self.folder / MODEL).exists() and not (self.folder / CHECKPOINT).exists()
+            lambda: not (self.folder / CHECKPOINT).exists() and not unwritten(self.folder)
         )
 
     def _write_results(self, diverged: str | None = None) -> None:

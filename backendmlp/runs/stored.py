@@ -46,7 +46,7 @@ def stored(folder: Path) -> Checkpoint | None:
             return checkpoints.load(path)
         except InputError as error:
             raise InputError(f"{error}{_without(folder)}") from error
-    if (folder / RECORD).exists():
+    if (folder / RECORD).exists() or (folder / FINAL).exists():
         return _recorded(folder)
     if any(not entry.name.startswith(".backendmlp-") for entry in folder.iterdir()):
         raise InputError(
@@ -57,10 +57,43 @@ def stored(folder: Path) -> Checkpoint | None:
 
 
 def _recorded(folder: Path) -> Checkpoint:
-    """Where a run without a checkpoint stands, by its receipt."""
-    record = records.read(folder / RECORD)
+    """Where a run without a checkpoint stands, by its receipt, or else by the state it ended in."""
+    if (folder / FINAL).exists() and receipt_lost(folder):
+        found = checkpoints.load(folder / FINAL)
+        require_agreement(folder, Record(found.config, "", "", found.data, found.epochs))
+        return found
+    record = _receipt(folder, ", or train anew with another --out")
     require_agreement(folder, record)
     return _finished(folder, record) if record.through else _lost(folder, record)
+
+
+def receipt_lost(folder: Path) -> str:
+    """In words, that the receipt in ``folder`` is missing or damaged; "" where it is not."""
+    if not (folder / RECORD).exists():
+        return f"there is no {RECORD}"
+    try:
+        records.read(folder / RECORD)
+    except records.DamagedError:
+        return f"{RECORD} is damaged"
+    return ""
+
+
+def unwritten(folder: Path) -> str:
+    """In words, which result of a finished run ``folder`` lacks; "" where it has both."""
+    if not (folder / MODEL).exists():
+        return f"there is no {MODEL}"
+    return receipt_lost(folder)
+
+
+def _receipt(folder: Path, otherwise: str = "") -> Record:
+    """The receipt in ``folder``; raises :class:`InputError` that says what to do without it."""
+    try:
+        return records.read(folder / RECORD)
+    except records.DamagedError as error:
+        raise InputError(
+            f"{error}; put an undamaged copy back, or use {str(folder / MODEL)!r} by "
+            f"itself{otherwise}"
+        ) from error
 
 
 def _without(folder: Path) -> str:
@@ -89,7 +122,7 @@ def model_of(path: StrPath) -> Path:
     folder = Path(path)
     require_ended(folder, MODEL)
     if (folder / RECORD).exists():
-        require_agreement(folder, records.read(folder / RECORD))
+        require_agreement(folder, _receipt(folder))
     return folder / MODEL
 
 

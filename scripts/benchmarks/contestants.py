@@ -129,6 +129,24 @@ ON_DEVICE = {
         {"device": "gpu", "dtype": "float64"}, "jax", True,
     ),
 }  # fmt: skip
+
+
+def _estimator(maker: str, label: str, dtype: str, **choices: Any) -> Entry:
+    options = {"dtype": dtype, **choices}
+    return Entry(label, dtype, f"classifiers:{maker}", options, "sklearn")
+
+
+# MLPClassifier of both libraries, for benchmarks.estimators.
+ESTIMATORS = {
+    "estimator-native": _estimator(
+        "Ours", "backendmlp native float32", "float32", numerics="native"
+    ),
+    "estimator-bitwise": _estimator(
+        "Ours", "backendmlp bitwise float64", "float64", numerics="bitwise"
+    ),
+    "estimator-sklearn": _estimator("Theirs", "scikit-learn float32", "float32"),
+    "estimator-sklearn-float64": _estimator("Theirs", "scikit-learn float64", "float64"),
+}
 ENTRIES: dict[str, Entry] = {
     **_PRODUCTS,
     **_PASSES,
@@ -147,6 +165,7 @@ ENTRIES: dict[str, Entry] = {
     "notebook": Entry("notebook", "float64", "plain:Notebook", plain=True),
     **_GPU_PEERS,
     **ON_DEVICE,
+    **ESTIMATORS,
 }  # fmt: skip
 
 CPU = (

@@ -68,7 +68,8 @@ class Task:
     """One contestant's work; ``folder`` holds the arrays that :func:`store` left there.
 
     ``checkout`` is where the contestant's code is, if not here; ``ranks`` how many processes do it
-    together, 0 of those who know of none.
+    together, 0 of those who know of none.  ``passes`` over the rows are what a fit of an estimator
+    takes.
     """
 
     contestant: str
@@ -79,6 +80,7 @@ class Task:
     seed: int = 100
     checkout: str = ""
     ranks: int = 0
+    passes: int = 1
 
     def encode(self) -> str:
         """As JSON, without what is as usual, so that older checkouts know all that is in it."""
@@ -97,7 +99,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Data:
-    """uint8 images (N, F) and int64 labels (N,), to train on and to test with."""
+    """uint8 images (N, F) and int64 labels (N,), to train on and to test with.
+
+    What estimators are given are floats.
+    """
 
     images: np.ndarray
     labels: np.ndarray
