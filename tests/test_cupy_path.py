@@ -205,6 +205,16 @@ def test_selecting_the_backend_tells_what_it_cannot_do_without(data, tmp_path, w
     assert not out.exists()
 
 
+def test_what_the_environment_asks_of_kernels_must_be_known(data, tmp_path):
+    out = tmp_path / "run"
+    options = "--backend", "cupy", "--data", data, "--out", out
+    for command in (("train", *options), ("info",)):
+        sentence = refusal(*command, BACKENDMLP_KERNELS="foo")
+        assert "BACKENDMLP_KERNELS is 'foo'; set it to 0 (no kernels), to 1 " in sentence
+        assert "or to apart (a launch for each phase of a step), or unset it" in sentence
+    assert not out.exists()
+
+
 ONCE = """
 import backendmlp
 backendmlp.select("cupy")

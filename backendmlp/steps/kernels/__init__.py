@@ -4,7 +4,8 @@ A replacement for :class:`backendmlp.steps.definition.Step` on a backend that co
 kernels.  All steps of a call are one launch, within which the blocks meet between the phases of a
 step; what is learned, the rows and their order never leave the device.  They are compiled when they
 are first needed, for the sizes at hand, and kept in the user's cache by CuPy.
-``BACKENDMLP_KERNELS=0`` in the environment leaves them out; ``apart`` launches each phase alone.
+``BACKENDMLP_KERNELS`` in the environment: ``0`` leaves them out, ``apart`` launches each phase
+alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from backendmlp.backend import Backend
+from backendmlp.errors import InputError
 from backendmlp.network.model import Parameters
 from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps import known
@@ -27,8 +29,7 @@ Array = Any
 
 def stepper(backend: Backend, recipe: Recipe, learned: Learned, rows: Rows) -> Stepper | None:
     """The step by kernels for ``recipe`` and this kind of rows; None where there is none."""
-    asked = os.environ.get("BACKENDMLP_KERNELS")
-    if backend.kernels is None or asked == "0":
+    if backend.kernels is None or (asked := _asked()) == "0":
         return None
     if not possible(recipe, learned.parameters, rows.inputs):
         return None
@@ -37,9 +38,20 @@ def stepper(backend: Backend, recipe: Recipe, learned: Learned, rows: Rows) -> S
 
 def describe() -> str:
     """In words: whether steps on CuPy are kernels."""
-    if os.environ.get("BACKENDMLP_KERNELS") == "0":
+    if _asked() == "0":
         return "as defined: BACKENDMLP_KERNELS is 0"
     return f"kernels, where there is a GPU; networks of up to {job.MOST_LAYERS} layers"
+
+
+def _asked() -> str:
+    """What the environment says of kernels; "1" where it says nothing."""
+    said = os.environ.get("BACKENDMLP_KERNELS") or "1"
+    if said not in ("0", "1", "apart"):
+        raise InputError(
+            f"BACKENDMLP_KERNELS is {said!r:.80}; set it to 0 (no kernels), to 1 (as without it) "
+            "or to apart (a launch for each phase of a step), or unset it"
+        )
+    return said
 
 
 def possible(recipe: Recipe, parameters: Parameters, inputs: Array) -> bool:
