@@ -11,6 +11,7 @@ alone.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ import numpy as np
 from backendmlp.backend import Backend
 from backendmlp.errors import InputError
 from backendmlp.network.model import Parameters
+from backendmlp.network.optimizers import Descent
 from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps import known
 from backendmlp.steps.kernels import job
+from backendmlp.steps.kernels.scoring import KernelScorer
 from backendmlp.steps.kernels.step import KernelStep
 from backendmlp.steps.stepper import Rows, Stepper
 
@@ -34,6 +37,19 @@ def stepper(backend: Backend, recipe: Recipe, learned: Learned, rows: Rows) -> S
     if not possible(recipe, learned.parameters, rows.inputs):
         return None
     return KernelStep(backend.kernels, recipe, learned, rows, apart=asked == "apart")
+
+
+def scorer(
+    backend: Backend, recipe: Recipe, parameters: Parameters, inputs: Array
+) -> KernelScorer | None:
+    """What scores this kind of inputs, as often as asked; None where there are no kernels."""
+    if backend.kernels is None or (asked := _asked()) == "0":
+        return None
+    if not possible(recipe, parameters, inputs):
+        return None
+    shown = replace(recipe, optimizer=Descent(), l2=0.0, clip_norm=None)  # nothing is learned
+    learned = Learned.begin(shown, parameters)
+    return KernelScorer(backend.kernels, shown, learned, inputs, apart=asked == "apart")
 
 
 def describe() -> str:
