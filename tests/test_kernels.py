@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -27,13 +28,14 @@ from backendmlp.features import feature_unit, settled
 from backendmlp.network import evaluation, model
 from backendmlp.network.evaluation import Scores
 from backendmlp.network.initial import initial
-from backendmlp.network.losses import CrossEntropy, SquaredError
+from backendmlp.network.losses import CrossEntropy, SquaredError, classes
 from backendmlp.network.optimizers import Adam, Coefficients, Descent
 from backendmlp.network.recipe import ACTIVATIONS, Learned, Recipe
 from backendmlp.steps import choose, kernels
 from backendmlp.steps.definition import Step
 from backendmlp.steps.kernels import job, scoring
 from backendmlp.steps.kernels.step import KernelStep
+from backendmlp.steps.scoring import Scorer
 from backendmlp.steps.stepper import Rows, Stepper
 
 pytestmark = needs_kernels
@@ -493,6 +495,37 @@ def test_between_two_launches_scores_can_be_interrupted_and_asked_for_again():
     same_scores(scorer.score(rows.inputs, rows.targets), expected)
     one, two = ["gather_first", "steps"], ["gather_first", "steps", "wait", "gather_first", "steps"]
     assert device.noted == ["begin", *one, "wait", *two]  # of 90 rows, 64 in the first
+
+
+def test_a_network_that_is_not_in_training_is_shown_by_kernels_but_for_few_rows(monkeypatch):
+    monkeypatch.setattr(scoring, "_FEWEST", 70)
+    learned, recipe, rows = shown("pixels", "cross-entropy", (21, 6))
+    p, device = learned.parameters, Waiting()
+    at = replace(same.numpy(), in_memory=False, kernels=device)
+    loaded = Scorer(at, recipe, p.as_dict())
+    for count, launches in ((69, False), (70, True), (69, False), (ROWS, True)):
+        device.noted.clear()
+        x, y = rows.inputs[:count], rows.targets[:count]
+        same_scores(loaded.score(x, y), evaluation.score(recipe, p, x, y))
+        shares = evaluation.outputs(recipe, p, x)
+        assert loaded.outputs(x).tobytes() == shares.tobytes()
+        np.testing.assert_array_equal(loaded.classes(x), classes(shares))
+        assert bool(device.noted) == launches
+    monkeypatch.setenv("BACKENDMLP_KERNELS", "0")
+    device.noted.clear()
+    Scorer(at, recipe, p.as_dict()).outputs(rows.inputs)
+    assert device.noted == []
+
+
+def test_threads_may_share_a_network_that_is_not_in_training():
+    learned, recipe, rows = shown("pixels", "cross-entropy", (21, 6))
+    scorer = scoring.KernelScorer(OnCpu(2, 1, shape=1), recipe, learned, rows.inputs)
+    pieces = [slice(0, count) for count in range(ROWS - 16, ROWS)]
+    expected = [scorer.score(rows.inputs[x], rows.targets[x]) for x in pieces]
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda x: scorer.score(rows.inputs[x], rows.targets[x]), pieces)
+        for one, other in zip(found, expected, strict=True):
+            same_scores(one, other)
 
 
 def test_weights_are_taken_in_where_they_have_changed():
