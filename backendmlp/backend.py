@@ -62,6 +62,9 @@ class Kernels(Protocol):
     def send(self, x: np.ndarray) -> Array:
         """A copy of ``x`` on the device, without waiting for what the device does."""
 
+    def wait(self) -> None:
+        """Until the device has done what it was given."""
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -308,6 +311,9 @@ class _CupyKernels:
 
     def send(self, x: np.ndarray) -> Array:
         return self._cupy.asarray(x)
+
+    def wait(self) -> None:
+        self._cupy.cuda.get_current_stream().synchronize()
 
 
 class _CupyModule:

@@ -20,7 +20,7 @@ _BEST = 2  # of the best epoch's parameters, where they may be kept: now, and in
 # fetched, last good, a checkpoint's two and its file's two; the parameters also initial.
 _FETCHED = 6
 _ACTIVATIONS = 6  # of each layer in a step: values, deltas, rounded values, masks
-_EVALUATED = 1000  # rows of a pass in an evaluation
+_EVALUATED = 1024  # rows of a pass in an evaluation
 Sizes = tuple[int, ...]  # (features, units of each hidden layer ..., outputs)
 
 
@@ -34,7 +34,7 @@ def estimate(config: Config, sizes: Sizes, images: int, tests: int, value: int) 
     ``value`` is what each value of an input takes there: nothing where it is not copied.
     """
     size, slots = np.dtype(config.dtype).itemsize, len(config.recipe().optimizer.slots)
-    rows = max(min(config.batch_size, images), min(_EVALUATED, tests))
+    rows = min(config.batch_size, images) + min(_EVALUATED, tests)
     step = rows * (2 * sizes[0] + _ACTIVATIONS * sum(sizes[1:])) * size
     copies = _COPIES + _KEPT * slots + _BEST * (config.patience is not None)
     weights = copies * parameter_count(sizes) * size

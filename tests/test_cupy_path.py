@@ -205,6 +205,16 @@ def test_selecting_the_backend_tells_what_it_cannot_do_without(data, tmp_path, w
     assert not out.exists()
 
 
+def test_what_the_environment_asks_of_kernels_must_be_known(data, tmp_path):
+    out = tmp_path / "run"
+    options = "--backend", "cupy", "--data", data, "--out", out
+    for command in (("train", *options), ("info",)):
+        sentence = refusal(*command, BACKENDMLP_KERNELS="foo")
+        assert "BACKENDMLP_KERNELS is 'foo'; set it to 0 (no kernels), to 1 " in sentence
+        assert "or to apart (a launch for each phase of a step), or unset it" in sentence
+    assert not out.exists()
+
+
 ONCE = """
 import backendmlp
 backendmlp.select("cupy")
@@ -258,32 +268,46 @@ def test_a_device_that_cannot_be_bitwise_says_so_and_can_be_native(environment, 
 
 TRANSFERS = """
 import numpy
-from backendmlp import Config, load_sample, select
+from backendmlp import Config, load_sample, random, select
 from backendmlp.runs.prepare import prepare
 from backendmlp.training.trainer import Trainer
 from backendmlp.training.epochs import train
 
 backend = select("cupy", "cuda:1")
 from cupy._device import counted, pinned
-advance, within = Trainer.advance, []
-def watched(self, batches):
-    before = counted["to host"], counted["to device"]
-    through = advance(self, batches)
-    within.append((counted["to host"] - before[0], counted["to device"] - before[1]))
-    return through
-Trainer.advance = watched
+def watched(name, what):  # what each call of a trainer's method adds to these counts
+    method, found = getattr(Trainer, name), []
+    def call(self, *given):
+        before = [counted[x] for x in what]
+        result = method(self, *given)
+        found.append(tuple(counted[x] - y for x, y in zip(what, before)))
+        return result
+    setattr(Trainer, name, call)
+    return found
+drawn = random.permutation
+def drawing(*given):
+    counted["orders"] += 1
+    return drawn(*given)
+random.permutation = drawing
+within = watched("advance", ("to host", "to device"))
+ahead = watched("advance", ("orders",))
+scored = watched("score", ("to host", "allocations", "launches"))
 with backend.scope():
     found = prepare(backend, Config(32, epochs=3, numerics="{numerics}"), load_sample())
     trainer, test = found.trainer, found.test
-    ends = []
+    ends, compiled = [], []
     for record in train(trainer, test):
         trainer.state()
         ends.append(counted["to host"])
+        compiled.append(counted["compiled"])
 # Kernels are sent the numbers of the steps of a call: four for each, as one array.
 sent = 1 if trainer.stepper.name == "kernels" else 0
 assert trainer.stepper.name == "{steps}"
 assert within and set(within) == {{(0, sent)}}, within
 assert [b - a for a, b in zip(ends, ends[1:])] == [3, 3], ends
+assert sum(n for n, in ahead) == 2 and counted["orders"] == 3, ahead  # all but the first
+if sent:  # each once in the warm-up; scores are three launches, for two parts and the outputs
+    assert compiled == [2, 2, 2] and scored[1:] == [(0, 3, 3)] * 2, (compiled, scored)
 assert pinned[0] < 1 << 20, pinned
 """
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -24,18 +25,29 @@ from kernels.on_cpu import OnCpu
 from backendmlp.arithmetic import choose as arithmetic_of
 from backendmlp.backend import Backend
 from backendmlp.features import feature_unit, settled
-from backendmlp.network import model
+from backendmlp.network import evaluation, model
+from backendmlp.network.evaluation import Scores
 from backendmlp.network.initial import initial
+from backendmlp.network.losses import CrossEntropy, SquaredError, classes
 from backendmlp.network.optimizers import Adam, Coefficients, Descent
-from backendmlp.network.recipe import Learned, Recipe
+from backendmlp.network.recipe import ACTIVATIONS, Learned, Recipe
 from backendmlp.steps import choose, kernels
 from backendmlp.steps.definition import Step
-from backendmlp.steps.kernels import job
+from backendmlp.steps.kernels import job, scoring
 from backendmlp.steps.kernels.step import KernelStep
+from backendmlp.steps.scoring import Scorer
 from backendmlp.steps.stepper import Rows, Stepper
 
 pytestmark = needs_kernels
 GOLDEN = json.loads(golden.FILE.read_text())
+
+
+@pytest.fixture(autouse=True)
+def few_rows_at_a_time(monkeypatch):
+    """So that what is scored takes several steps, and some of it several launches."""
+    monkeypatch.setattr(scoring, "_BATCH", 32)
+    monkeypatch.setattr(scoring, "_STEPS", 2)
+    monkeypatch.setattr(scoring, "_FEWEST", 1)
 
 
 class Made:
@@ -167,13 +179,15 @@ def coefficients(recipe: Recipe, before: int, steps: int) -> Coefficients:
 
 
 def went(step: Any, recipe: Recipe, rows: Rows, sizes: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """All that comes of one call of ``advance`` for each size of batches."""
+    """All that comes of one call of ``advance`` for each size of batches, and of scores after."""
     rng, before = np.random.default_rng(8), 0
     for size in sizes:
         order = rng.permutation(ROWS)[:70]
         steps = -(-len(order) // size)
         yield from step.advance(rows, order, size, coefficients(recipe, before, steps))
         yield from step.learned.as_dict(recipe).values()
+        scores = step.score(rows.inputs, rows.targets)
+        yield from (*scores.parts, scores.outputs)
         before += steps
 
 
@@ -317,3 +331,211 @@ def test_an_order_may_show_rows_again():
         step.advance(rows, order, ROWS + 3, numbers)
         found.append([v.tobytes() for v in step.learned.as_dict(recipe).values()])
     assert found[0] == found[1]
+
+
+# Scores.
+
+LOSSES = {"cross-entropy": CrossEntropy(), "smoothed": CrossEntropy(0.1), "squares": SquaredError()}
+
+
+def shown(
+    kind: str, loss: str, sizes: tuple[int, ...] = SIZES, numerics: str = "bitwise"
+) -> tuple[Learned, Recipe, Rows]:
+    """A network and rows to be scored; of classes, some labels are none."""
+    learned, recipe, rows = given(arithmetic_of(numerics, "float64"), kind, sizes)
+    recipe = replace(recipe, loss=LOSSES[loss])
+    targets = np.random.default_rng(4).normal(size=(ROWS, sizes[-1]))
+    if loss != "squares":
+        targets = np.where(np.arange(ROWS) % 7, rows.targets, np.arange(ROWS) % 5 * 3 - 4)
+    return learned, recipe, Rows(rows.inputs, targets)
+
+
+def same_scores(found: Scores, expected: Scores) -> None:
+    for one, other in zip(
+        (*found.parts, found.outputs), (*expected.parts, expected.outputs), strict=True
+    ):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        assert one.tobytes() == other.tobytes()
+
+
+def compare_scores(device: OnCpu, apart: bool, network: tuple[Learned, Recipe, Rows]) -> None:
+    """With targets and without; the whole, one row, and what fills a step or a launch."""
+    learned, recipe, rows = network
+    scorer = scoring.KernelScorer(device, recipe, learned, rows.inputs, apart)
+    for count in (ROWS, 1, 32, 64, 65):
+        x, y = rows.inputs[:count], rows.targets[:count]
+        same_scores(scorer.score(x, y), evaluation.score(recipe, learned.parameters, x, y))
+        alone = evaluation.outputs(recipe, learned.parameters, x)
+        same_scores(scorer.score(x, None), Scores((), alone))
+
+
+@pytest.mark.parametrize("kind", ["pixels", "features"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_scores_have_the_bits_of_the_definition(kind, loss):
+    compare_scores(OnCpu(2, 1, shape=0), True, shown(kind, loss))
+
+
+ODD = ((1, 1), (1, 1, 2), (3, 65, 17), (100, 1, 33), (257, 3), (70, 40, 30, 20))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("sizes", ODD, ids=str)
+@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
+def test_scores_of_networks_of_odd_sizes_however_divided(activation, sizes, loss):
+    for number, kind in enumerate(("pixels", "features")):
+        learned, recipe, rows = shown(kind, loss, sizes)
+        recipe = replace(recipe, activation=ACTIVATIONS[activation])
+        for blocks, threads in DIVISIONS:
+            layers = len(sizes) - 1
+            device = OnCpu(blocks, threads, shape=(SHAPES[layers], 0)[number])
+            compare_scores(device, APART[layers], (learned, recipe, rows))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [0, 2])
+def test_scores_with_work_divided_in_another_order(shape):
+    for kind in ("pixels", "features"):
+        for loss in LOSSES:
+            device = OnCpu(2, 3, flags=("-DSHUFFLED",), shape=shape)
+            compare_scores(device, False, shown(kind, loss))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("apart", [False, True])
+def test_scores_with_constant_sizes(apart):
+    for kind in ("pixels", "features"):
+        compare_scores(OnCpu(2, 1, fixed=True), apart, shown(kind, "smoothed", (21, 30, 6)))
+
+
+@pytest.mark.parametrize("kind", ["pixels", "own"])
+def test_native_scores_are_the_definitions_but_for_rounding(kind):
+    learned, recipe, rows = shown(kind, "smoothed", numerics="native")
+    scorer = scoring.KernelScorer(OnCpu(2, 1, shape=1), recipe, learned, rows.inputs)
+    found = scorer.score(rows.inputs, rows.targets)
+    expected = evaluation.score(recipe, learned.parameters, rows.inputs, rows.targets)
+    pairs = zip((*found.parts, found.outputs), (*expected.parts, expected.outputs), strict=True)
+    for one, other in pairs:
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
+
+
+BEYOND = {
+    **OFF_THE_GRID,
+    "not numbers": lambda W: np.where(W > 0.3, np.nan, W),
+    "beyond the range": lambda W: W * 2.0**460,
+    "subnormal": lambda W: W * 2.0**-1040,
+}
+
+
+@pytest.mark.parametrize("what", BEYOND)
+def test_scores_of_weights_put_in_by_hand(what):
+    for kind in ("pixels", "features"):
+        learned, recipe, rows = shown(kind, "smoothed", (21, 6))
+        arrays = learned.parameters.as_dict()
+        arrays["W1"] = BEYOND[what](arrays["W1"])
+        p = model.Parameters.of(arrays, learned.parameters.unit)
+        learned = Learned.begin(recipe, p)
+        compare_scores(OnCpu(2, 1, shape=1), False, (learned, recipe, rows))
+
+
+def test_scores_may_lie_in_memory_in_any_way_and_of_other_kinds_are_as_defined():
+    learned, recipe, rows = shown("pixels", "cross-entropy")
+    x, y = rows.inputs, rows.targets
+    expected = evaluation.score(recipe, learned.parameters, x, y)
+    step = KernelStep(OnCpu(2, 1, shape=0), recipe, learned, rows, apart=True)
+    for inputs in (np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2], x[::-1].copy()[::-1]):
+        same_scores(step.score(inputs, np.repeat(y, 3)[::3]), expected)
+    same_scores(step.score(x, y.astype(np.int32)), expected)
+    floats = x / 255
+    found = evaluation.score(recipe, learned.parameters, floats, y)
+    same_scores(step.score(floats, y), found)
+
+
+def test_scores_of_what_is_not_this_networks_are_refused():
+    learned, recipe, rows = shown("pixels", "squares")
+    step = KernelStep(OnCpu(1, 1, shape=0), recipe, learned, rows, apart=True)
+    for x, y in (
+        (rows.inputs[:, 1:], rows.targets),
+        (rows.inputs, rows.targets[1:]),
+        (rows.inputs, rows.targets[:, :1]),
+    ):
+        with pytest.raises(IndexError, match="of the shape"):
+            step.score(x, y)
+    nothing = step.score(rows.inputs[:0], rows.targets[:0])
+    assert [x.shape for x in (*nothing.parts, nothing.outputs)] == [(0,), (0, SIZES[-1])]
+
+
+class Waiting(OnCpu):
+    """Notes launches, and when the host waits for them; an interruption may come then."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 1, shape=1)
+        self.noted: list[str] = []
+        self.interrupts = False
+
+    def launch(self, module: Any, name: str, *given: Any) -> None:
+        self.noted.append(name)
+        super().launch(module, name, *given)
+
+    def wait(self) -> None:
+        self.noted.append("wait")
+        if self.interrupts:
+            raise KeyboardInterrupt
+
+
+def test_between_two_launches_scores_can_be_interrupted_and_asked_for_again():
+    learned, recipe, rows = shown("pixels", "cross-entropy", (21, 6))
+    device = Waiting()
+    scorer = scoring.KernelScorer(device, recipe, learned, rows.inputs)
+    expected = evaluation.score(recipe, learned.parameters, rows.inputs, rows.targets)
+    device.interrupts = True
+    with pytest.raises(KeyboardInterrupt):
+        scorer.score(rows.inputs, rows.targets)
+    device.interrupts = False
+    same_scores(scorer.score(rows.inputs, rows.targets), expected)
+    one, two = ["gather_first", "steps"], ["gather_first", "steps", "wait", "gather_first", "steps"]
+    assert device.noted == ["begin", *one, "wait", *two]  # of 90 rows, 64 in the first
+
+
+def test_a_network_that_is_not_in_training_is_shown_by_kernels_but_for_few_rows(monkeypatch):
+    monkeypatch.setattr(scoring, "_FEWEST", 70)
+    learned, recipe, rows = shown("pixels", "cross-entropy", (21, 6))
+    p, device = learned.parameters, Waiting()
+    at = replace(same.numpy(), in_memory=False, kernels=device)
+    loaded = Scorer(at, recipe, p.as_dict())
+    for count, launches in ((69, False), (70, True), (69, False), (ROWS, True)):
+        device.noted.clear()
+        x, y = rows.inputs[:count], rows.targets[:count]
+        same_scores(loaded.score(x, y), evaluation.score(recipe, p, x, y))
+        shares = evaluation.outputs(recipe, p, x)
+        assert loaded.outputs(x).tobytes() == shares.tobytes()
+        np.testing.assert_array_equal(loaded.classes(x), classes(shares))
+        assert bool(device.noted) == launches
+    monkeypatch.setenv("BACKENDMLP_KERNELS", "0")
+    device.noted.clear()
+    Scorer(at, recipe, p.as_dict()).outputs(rows.inputs)
+    assert device.noted == []
+
+
+def test_threads_may_share_a_network_that_is_not_in_training():
+    learned, recipe, rows = shown("pixels", "cross-entropy", (21, 6))
+    scorer = scoring.KernelScorer(OnCpu(2, 1, shape=1), recipe, learned, rows.inputs)
+    pieces = [slice(0, count) for count in range(ROWS - 16, ROWS)]
+    expected = [scorer.score(rows.inputs[x], rows.targets[x]) for x in pieces]
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda x: scorer.score(rows.inputs[x], rows.targets[x]), pieces)
+        for one, other in zip(found, expected, strict=True):
+            same_scores(one, other)
+
+
+def test_weights_are_taken_in_where_they_have_changed():
+    learned, recipe, rows = shown("pixels", "cross-entropy", (21, 6))
+    device = Waiting()
+    step, defined = KernelStep(device, recipe, learned, rows), Step(recipe, learned)
+    for learns, begins in ((False, 1), (True, 1), (False, 0)):
+        if learns:
+            for one in (step, defined):
+                one.advance(rows, np.arange(ROWS), 16, coefficients(recipe, 0, 6))
+        device.noted.clear()
+        same_scores(step.score(rows.inputs, rows.targets), defined.score(rows.inputs, rows.targets))
+        assert device.noted.count("begin") == begins

@@ -18,7 +18,7 @@ from backendmlp.arithmetic import choose
 from backendmlp.network.losses import LOSSES
 from backendmlp.network.optimizers import Adam, Descent
 from backendmlp.network.recipe import ACTIVATIONS, Recipe
-from backendmlp.steps.kernels import job, source
+from backendmlp.steps.kernels import job, scoring, source
 
 pytestmark = [
     pytest.mark.slow,
@@ -49,11 +49,12 @@ class Gpu:
 def compiled(
     architecture: str, numerics: str, task: dict[str, Any], *flags: str, apart: bool = False
 ) -> nvrtc.Compiled:
+    """The kernels for the steps of a task, or for its scores where it learns nothing."""
     arithmetic = choose(*NUMERICS[numerics])
     recipe = replace(Recipe(arithmetic), **task["recipe"])
     kind = task["kind"] if numerics == "bitwise" or task["kind"] == "uint8" else arithmetic.dtype
     gpu = Gpu(MEMORY[architecture])
-    found = job.choices(recipe, kind, weighted=task["weighted"])
+    found = job.choices(recipe, kind, task["weighted"], task.get("learns", True))
     options = job.options(recipe, task["sizes"], task["batch"], found, gpu, apart)
     return nvrtc.compiled(source.text(), architecture, (*options, *flags))
 
@@ -74,7 +75,17 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("task", [SMALL, LARGE], ids=["small pixels", "large features"])
+SCORES = {"recipe": {}, "batch": scoring._BATCH, "weighted": False, "learns": False}
+SHOWN_SMALL, SHOWN_LARGE = {**SMALL, **SCORES}, {**LARGE, **SCORES}
+FITTED = {
+    "small pixels": SMALL,
+    "large features": LARGE,
+    "small pixels scored": SHOWN_SMALL,
+    "large features scored": SHOWN_LARGE,
+}
+
+
+@pytest.mark.parametrize("task", FITTED.values(), ids=FITTED)
 @pytest.mark.parametrize("numerics", NUMERICS)
 @pytest.mark.parametrize("architecture", MEMORY)
 def test_it_compiles_and_fits_a_multiprocessor(architecture, numerics, task):
@@ -89,9 +100,12 @@ def test_it_compiles_and_fits_a_multiprocessor(architecture, numerics, task):
     assert job.memory(Gpu(MEMORY[architecture])) <= MEMORY[architecture]
 
 
-def test_phases_apart_compile_too():
-    found = compiled("sm_90", "bitwise", LARGE, apart=True)
-    assert {"phase_prepare", "phase_forward", "phase_lose", "phase_use"} <= set(found.used)
+@pytest.mark.parametrize("task", [LARGE, SHOWN_LARGE], ids=["steps", "scores"])
+def test_phases_apart_compile_too(task):
+    found = compiled("sm_90", "bitwise", task, apart=True)
+    assert {"phase_prepare", "phase_forward", "phase_lose"} <= set(found.used)
+    learns = {"phase_back", "phase_learn", "phase_use"}
+    assert learns & set(found.used) == (learns if task is LARGE else set())
 
 
 TASKS = {
@@ -104,6 +118,11 @@ TASKS = {
         "recipe": {"activation": ACTIVATIONS["tanh"], "loss": LOSSES["cross_entropy"](0.1)},
     },
     "logistic": {**SMALL, "recipe": {"activation": ACTIVATIONS["logistic"]}},
+    "small pixels scored": SHOWN_SMALL,
+    "tanh scored": {
+        **SHOWN_LARGE,
+        "recipe": {"activation": ACTIVATIONS["tanh"], "loss": LOSSES["cross_entropy"](0.1)},
+    },
 }
 
 
@@ -113,9 +132,10 @@ def test_in_bitwise_numerics_nothing_is_joined_but_what_was_asked_for(task):
     assert not JOINED.search(compiled("sm_90", "bitwise", TASKS[task], "-DNO_FMA").ptx)
 
 
+@pytest.mark.parametrize("task", [SMALL, SHOWN_SMALL], ids=["steps", "scores"])
 @pytest.mark.parametrize("numerics", ["native float32", "native float64"])
-def test_in_native_numerics_only_products_of_matrices_are_joined(numerics):
+def test_in_native_numerics_only_products_of_matrices_are_joined(numerics, task):
     """But for CUDA's own exponential function, which a squared error has no use for."""
-    task = {**SMALL, "recipe": {"loss": LOSSES["squared_error"]()}}
+    task = {**task, "recipe": {"loss": LOSSES["squared_error"]()}}
     assert JOINED.search(compiled("sm_90", numerics, task).ptx)
     assert not JOINED.search(compiled("sm_90", numerics, task, "-DNO_FMA").ptx)

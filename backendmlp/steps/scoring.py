@@ -14,8 +14,9 @@ from backendmlp.network.evaluation import Scores
 from backendmlp.network.losses import classes
 from backendmlp.network.model import Parameters
 from backendmlp.network.recipe import Recipe
-from backendmlp.steps import compiled
-from backendmlp.steps.compiled import CompiledScorer
+from backendmlp.steps import compiled, kernels
+from backendmlp.steps.compiled.scoring import CompiledScorer
+from backendmlp.steps.kernels.scoring import KernelScorer
 
 Array = Any
 
@@ -24,7 +25,8 @@ class Scorer:
     """What a network with ``parameters`` makes of inputs on ``backend``; threads may share it.
 
     ``unit`` (F,) is what one of each column is worth, where the inputs are settled features.
-    Compiled code answers where there is some, else the definition: in bitwise numerics the same.
+    Compiled code or kernels answer where there are some, else the definition: in bitwise numerics
+    the same.
     """
 
     def __init__(
@@ -36,38 +38,43 @@ class Scorer:
     ) -> None:
         arithmetic = recipe.arithmetic
         demands.require(backend, arithmetic)
-        self.recipe, self._in_memory = recipe, backend.in_memory
+        self.recipe, self._backend = recipe, backend
         self.unit = None if unit is None else backend.asarray(unit, arithmetic.dtype)
         on_device = {k: backend.asarray(v, arithmetic.dtype) for k, v in parameters.items()}
         self._parameters = Parameters.of(on_device, self.unit)  # settled where they were born
-        self._compiled: dict[Any, CompiledScorer | None] = {}  # for each kind of inputs
+        # For each kind of inputs.
+        self._faster: dict[Any, CompiledScorer | KernelScorer | None] = {}
 
     def classes(self, inputs: Array) -> Array:
         """The most probable class of each of ``inputs`` (N, F), int64 (N,)."""
         found = self.outputs(inputs)
-        if self._in_memory:  # as the definition: of equal ones the first
+        if self._backend.in_memory:  # as the definition: of equal ones the first
             return np.argmax(found, axis=1).astype(np.int64, copy=False)
         return classes(found)
 
     def outputs(self, inputs: Array) -> Array:
         """What the network shows, (N, C), for ``inputs`` (N, F)."""
-        found = self._by_compiled(inputs, None)
+        found = self._soon(inputs, None)
         if found is not None:
             return found.outputs
         return evaluation.outputs(self.recipe, self._parameters, inputs)
 
     def score(self, inputs: Array, targets: Array) -> Scores:
         """The scores of ``inputs`` (N, F) with ``targets`` (N,) or (N, C)."""
-        found = self._by_compiled(inputs, targets)
+        found = self._soon(inputs, targets)
         if found is not None:
             return found
         return evaluation.score(self.recipe, self._parameters, inputs, targets)
 
-    def _by_compiled(self, inputs: Array, targets: Array | None) -> Scores | None:
-        if not self._in_memory:
-            return None
+    def _soon(self, inputs: Array, targets: Array | None) -> Scores | None:
+        """By other code than the definition; None where there is none."""
         kind = inputs.dtype
-        if kind not in self._compiled:
-            self._compiled[kind] = compiled.scorer(self.recipe, self._parameters, inputs)
-        scorer = self._compiled[kind]
+        if kind not in self._faster:
+            self._faster[kind] = self._new_faster(inputs)
+        scorer = self._faster[kind]
         return None if scorer is None else scorer.score(inputs, targets)
+
+    def _new_faster(self, inputs: Array) -> CompiledScorer | KernelScorer | None:
+        if self._backend.in_memory:
+            return compiled.scorer(self.recipe, self._parameters, inputs)
+        return kernels.scorer(self._backend, self.recipe, self._parameters, inputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from backendmlp.backend import to_numpy
@@ -61,7 +62,7 @@ def train(
     """
     if not trainer.through and trainer.ranks.most(not trainer.backend.in_memory):
         on_warm_up(True)
-        trainer.warm_up()
+        trainer.warm_up(test or validation)
         on_warm_up(False)
     watch = Watch(trainer)
     while not trainer.through:
@@ -105,16 +106,19 @@ def _record(
     trainer: Trainer, loss: float, seconds: float, test: Pair | None, validation: Pair | None
 ) -> EpochRecord:
     weights = trainer.weights()
-    tested, outputs = _evaluated(trainer, test)
-    validated, _ = _evaluated(trainer, validation)
+    with ThreadPoolExecutor(2) as pool:  # neither a hash nor a device needs Python's lock
+        together = pool.submit(digest, weights)
+        apart = pool.submit(lambda: {k: digest({k: value}) for k, value in weights.items()})
+        tested, outputs = _evaluated(trainer, test)
+        validated, _ = _evaluated(trainer, validation)
     return EpochRecord(
         trainer.epoch,  # finished epochs, so the number of this one counted from 1
         loss,
         tested.get("loss"),
         tested.get("accuracy"),
         seconds,
-        digest(weights),
-        {name: digest({name: value}) for name, value in weights.items()},
+        together.result(),
+        apart.result(),
         None if outputs is None else predictions_digest(outputs, trainer.config.regression),
         tested.get("r2"),
         validated.get("loss"),

@@ -36,6 +36,7 @@ Arrays = dict[str, np.ndarray]
 
 _SHUFFLE = 3  # the number of the shuffles' random stream
 _PIECE = 8192  # losses computed at one time
+_SHOWN = 1000  # rows scored to warm up
 
 
 class DivergenceError(InputError):
@@ -92,6 +93,7 @@ class Trainer:
     _indices: Array
     _parts: list[tuple[Array, ...]]
     _fetched: Arrays | None  # what is learned as it stands, once asked for
+    _drawn: tuple[int, np.ndarray] | None = None  # an epoch, and its shuffle, drawn ahead
 
     # Of the first batch, before any step; None before the first epoch ends, or if it was resumed.
     first_loss: float | None
@@ -168,10 +170,11 @@ class Trainer:
         """The parameters in host memory, to be read only."""
         return Parameters.of(self.fetched()).as_dict()
 
-    def warm_up(self) -> None:
+    def warm_up(self, shown: tuple[Array, Array] | None = None) -> None:
         """A step of each size on a copy and an epoch's end, thrown away.
 
-        A device compiles at first use, and is sent the tables that a size of batch needs.
+        A device compiles at first use, and is sent the tables that a size of batch needs; what is
+        ``shown`` after each epoch, inputs and targets, is scored too, a piece of it.
         """
         stepper = self._new_stepper(self._on_device(self.fetched()))
         size = self.config.batch_size
@@ -179,6 +182,10 @@ class Trainer:
         parts = stepper.advance(self.rows, order, size, self._coefficients(0, order.shape[0]))
         mean = evaluation.mean(self.arithmetic, self.recipe.loss.rows(self.arithmetic, parts))
         fetch({"loss": mean, **stepper.learned.as_dict(self.recipe)})
+        if shown is not None:
+            inputs, targets = shown[0][:_SHOWN, :], shown[1][:_SHOWN, ...]
+            scores = stepper.score(inputs, targets)
+            evaluation.evaluate_and_fetch(self.arithmetic, self.recipe.loss, scores, targets)
         self.backend.synchronize()
 
     def advance(self, batches: int) -> bool:
@@ -192,6 +199,8 @@ class Trainer:
             coefficients = self._coefficients(self.position, stop - self.position)
             self._parts.append(self.stepper.advance(self.rows, order, size, coefficients))
             self.position = stop
+            if stop == self.count:
+                self._draw_ahead()
         return self.position == self.count
 
     def score(self, inputs: Array, targets: Array) -> Scores:
@@ -207,10 +216,9 @@ class Trainer:
         Raises :class:`DivergenceError` if the loss or a number learned is not finite; what is
         learned is then that of the end of the epoch before.
         """
-        mean, first = self._mean_losses()
-        found = {"loss": mean, "first": first, **self.stepper.learned.as_dict(self.recipe)}
-        fetched = fetch(found)
-        loss, begun = float(fetched.pop("loss")), float(fetched.pop("first"))
+        learned = self.stepper.learned
+        fetched = fetch({**self._mean_losses(), **learned.as_dict(self.recipe)})
+        loss, begun = float(fetched.pop("loss")), fetched.pop("first", None)
         if not (math.isfinite(loss) and all(np.isfinite(v).all() for v in fetched.values())):
             self.stepper = self._new_stepper(self._before)
             self._fetched = None
@@ -221,9 +229,9 @@ class Trainer:
                 f"finite any more; the weights {self.kept} are kept, lower the learning rate "
                 f"(now {self.config.lr:g})"
             )
-        if self.epoch == self._start.epoch:
-            self.first_loss = begun
-        self._begin(self.epoch + 1)
+        if begun is not None:
+            self.first_loss = float(begun)
+        self._begin(self.epoch + 1, learned)
         self._fetched = fetched
         return loss
 
@@ -272,8 +280,8 @@ class Trainer:
         if state.before is not None:
             self._before = self._on_device(state.before)
 
-    def _mean_losses(self) -> tuple[Array, Array]:
-        """The epoch's mean loss, and that of its first batch, before any step.
+    def _mean_losses(self) -> dict[str, Array]:
+        """The epoch's mean loss, and of the first epoch that of its first batch, before any step.
 
         In the host's memory rows' losses are found piece by piece, to stay within caches.
         """
@@ -289,11 +297,11 @@ class Trainer:
         if weights is not None:
             weights = xp.take(weights, self._indices, axis=0)
         found, size = xp.concat(losses), min(self.config.batch_size, self.count)
-        first = None if weights is None else weights[:size]
-        return (
-            evaluation.mean(self.arithmetic, found, weights),
-            evaluation.mean(self.arithmetic, found[:size], first),
-        )
+        means = {"loss": evaluation.mean(self.arithmetic, found, weights)}
+        if self.epoch == self._start.epoch:
+            first = None if weights is None else weights[:size]
+            means["first"] = evaluation.mean(self.arithmetic, found[:size], first)
+        return means
 
     def _join_parts(self) -> None:
         if len(self._parts) > 1:
@@ -320,13 +328,14 @@ class Trainer:
 
     def _go_on(self, learned: Learned, epoch: int) -> None:
         self.stepper = self._new_stepper(learned)
-        self._begin(epoch)
+        self._begin(epoch, self.stepper.learned)
 
-    def _begin(self, epoch: int) -> None:
+    def _begin(self, epoch: int, learned: Learned) -> None:
+        """Begin an epoch with what is ``learned``, nobody else's to change."""
         self.epoch, self.position = epoch, 0
         self._parts = []
         self._fetched = None
-        self._before, self._before_known = self.stepper.learned, True
+        self._before, self._before_known = learned, True
         # After the last epoch there is no order to be had from a caller who gave one for each.
         if epoch < self.last:
             self._indices = self._checked(self._order(epoch))
@@ -340,7 +349,16 @@ class Trainer:
         return choose.stepper(self.backend, self.recipe, learned, self.rows, self.ranks)
 
     def _shuffle(self, epoch: int) -> np.ndarray:
+        drawn, self._drawn = self._drawn, None
+        if drawn is not None and drawn[0] == epoch:
+            return drawn[1]
         return random.permutation(random.stream(self.config.seed, _SHUFFLE, epoch), self.count)
+
+    def _draw_ahead(self) -> None:
+        """The next epoch's shuffle, while a device is still at work on this one."""
+        following = self.epoch + 1
+        if self._order == self._shuffle and following < self.last and not self.backend.in_memory:
+            self._drawn = following, self._shuffle(following)
 
     def _checked(self, order: Array) -> Array:
         order = to_numpy(order)

@@ -95,8 +95,12 @@ _KERNELS = {"kernels": "", "apart": "apart", "definition": "0"}
 
 
 def _on_device(name: str, numerics: str, dtype: str, steps: str) -> Entry:
-    maker = {"steps": "Steps", "fit": "Fit"}[name]
-    what = {"steps": steps, "fit": "a whole epoch by MLP.fit"}[name]
+    maker, what = {
+        "steps": ("Steps", steps),
+        "scores": ("Scored", f"all rows scored, {steps}"),
+        "fit": ("Fit", "a whole epoch by MLP.fit"),
+        "tested": ("Tested", "a whole epoch by MLP.fit, tested"),
+    }[name]
     options = {"numerics": numerics, "dtype": dtype, "backend": "cupy"}
     set_ = {"BACKENDMLP_KERNELS": _KERNELS[steps]}
     label = f"backendmlp {numerics} {dtype}, {what}"
@@ -111,8 +115,14 @@ ON_DEVICE = {
         for steps in _KERNELS
     },
     **{
-        f"device-{numerics}-fit": _on_device("fit", numerics, dtype, "kernels")
+        f"device-{numerics}-{name}": _on_device(name, numerics, dtype, "kernels")
         for numerics, dtype in (_NUMERICS[0], _NUMERICS[2])
+        for name in ("fit", "tested")
+    },
+    **{
+        f"device-{numerics}-scores-{steps}": _on_device("scores", numerics, dtype, steps)
+        for numerics, dtype in (_NUMERICS[0], _NUMERICS[2])
+        for steps in ("kernels", "definition")
     },
     "torch-gpu": _GPU_PEERS["torch-gpu"],
     "torch-graph": _GPU_PEERS["torch-graph"],

@@ -77,7 +77,8 @@ class Race:
 
     def _turn(self, worker: Worker, batch_size: int) -> None:
         """Of those who say what an epoch takes without going through it, one such figure."""
-        once = worker.result.steps == "definition" or worker.result.key.endswith("-fit")
+        of_many = worker.result.key.endswith(("-fit", "-tested"))
+        once = worker.result.steps == "definition" or of_many
         worker.run(1 if once else epochs(self.images, batch_size))
 
     def _get_ready(self, cell: Cell) -> None:

@@ -132,6 +132,10 @@ class Fit(Ours):
         self.inputs, self.targets = rows.inputs, rows.targets
         self.choices = {**self.config.as_dict(), "epochs": _FITTED, "backend": self.at.name}
 
+    def test(self) -> tuple[Any, Any] | None:
+        """What is scored after each epoch: nothing."""
+        return None
+
     def run(self) -> float:
         ends: list[float] = []
         with self.at.scope():
@@ -139,9 +143,35 @@ class Fit(Ours):
                 self.inputs,
                 self.targets,
                 parameters=self.start,
+                test=self.test(),
                 on_epoch=lambda record: ends.append(time.perf_counter()),
             )
         return (ends[-1] - ends[0]) / (len(ends) - 1)
+
+    def measures(self) -> dict[str, float]:
+        return {}
+
+
+class Tested(Fit):
+    """With the test images, which lie on the device too."""
+
+    def test(self) -> tuple[Any, Any]:
+        data = self.data
+        return self.at.asarray(data.test_images), self.at.asarray(data.test_labels)
+
+
+class Scored(Ours):
+    """Every training image shown once, as after an epoch, by an untrained network."""
+
+    def __init__(self, task: Task, data: Data, **options: Any) -> None:
+        super().__init__(task, data, **options)
+        self.kind = kind(self.trainer)
+
+    def epoch(self) -> None:
+        rows, at = self.trainer.rows, self.trainer.backend
+        with at.scope():
+            self.trainer.score(rows.inputs, rows.targets)
+            at.synchronize()
 
     def measures(self) -> dict[str, float]:
         return {}

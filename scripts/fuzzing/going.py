@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -36,6 +39,7 @@ from backendmlp.ranks import ALONE, Ranks
 from backendmlp.steps import choose, compiled, kernels
 from backendmlp.steps.compiled import held
 from backendmlp.steps.definition import Step
+from backendmlp.steps.kernels import scoring
 from backendmlp.steps.kernels.step import KernelStep
 from backendmlp.steps.scoring import Scorer
 from backendmlp.steps.stepper import Rows, Stepper
@@ -74,13 +78,34 @@ def chosen(case: Case, backend: Backend, recipe: Recipe, learned: Learned, rows:
 
 
 def launched(case: Case, backend: Backend, recipe: Recipe, learned: Learned, rows: Rows) -> Stepper:
-    """The kernels of a GPU on a processor: few libraries, for each takes seconds to compile."""
+    """The kernels of a GPU on a processor."""
     if not kernels.possible(recipe, learned.parameters, rows.inputs):
         return Step(recipe, learned)
-    turn, layers = case["seed"] % 2, len(learned.parameters.weights)
+    device, apart = _processor(case)
+    return KernelStep(device, recipe, learned, rows, apart)
+
+
+def _processor(case: Case) -> tuple[on_cpu.OnCpu, bool]:
+    """What runs a case's kernels, and whether each phase apart.
+
+    Few libraries, for each takes seconds to compile.
+    """
+    turn, layers = case["seed"] % 2, len(case["shape"]) - 1
     blocks, threads = 1 + case["threads"] % 3, 1 + case["seed"] // 2 % 3
     device = on_cpu.OnCpu(blocks, threads, shape=(layers + 2 * turn) % 4)
-    return KernelStep(device, recipe, learned, rows, apart=(layers + turn) % 2 == 0)
+    return device, (layers + turn) % 2 == 0
+
+
+@contextmanager
+def _scoring(case: Case) -> Iterator[None]:
+    """Scores by kernels in steps of a few rows or of many, also of a loaded network."""
+    turn = case["seed"] // 6 % 4
+    kept = patch.multiple(
+        scoring, _FEWEST=1, _BATCH=(1024, 1, 16, 100)[turn], _STEPS=(64, 7, 1, 2)[turn]
+    )
+    said = {"BACKENDMLP_KERNELS": "apart" if _processor(case)[1] else "1"}
+    with kept, patch.dict(os.environ, said):
+        yield
 
 
 MOST_THREADS = 12  # of all ranks, as they wait for one another
@@ -231,8 +256,10 @@ class Place:
 
     def loaded(self) -> Scorer:
         """A network with these weights, as it comes from a file."""
-        trainer = self.trainer
-        return Scorer(self.backend, trainer.recipe, trainer.weights(), trainer._unit)
+        trainer, at = self.trainer, self.backend
+        if self.one.make is launched:
+            at = replace(at, in_memory=False, kernels=_processor(self.case)[0])
+        return Scorer(at, trainer.recipe, trainer.weights(), trainer._unit)
 
 
 def config_of(case: Case) -> Config:
@@ -279,7 +306,10 @@ def went(
         found: list[Entry] = group().went(case, path)
         return found
     company, given = company or Company(), problem(case)
-    with _threads(case["threads"]), warnings.catch_warnings(), np.errstate(all="ignore"):
+    settings = _threads(case["threads"]), _scoring(case), np.errstate(all="ignore")
+    with ExitStack() as stack, warnings.catch_warnings():
+        for setting in settings:
+            stack.enter_context(setting)
         warnings.simplefilter("ignore")
         gone, last = _one_training(case, path, implementations, given, None, company)
         if case.get("warm") is None or gone.refused:

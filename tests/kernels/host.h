@@ -50,10 +50,12 @@ extern "C" int run(const char *kernel, const job *given, int64_t step, int64_t l
     NAMED(phase_prepare, phase_prepare(*given, step))
     NAMED(phase_forward, phase_forward(*given, step, l))
     NAMED(phase_lose, phase_lose(*given, step))
+#if !defined LEARNS || LEARNS
     NAMED(phase_back, phase_back(*given, step, l))
     NAMED(phase_learn, phase_learn(*given, step))
     NAMED(phase_square, phase_square(*given, step))
     NAMED(phase_use, phase_use(*given, step))
+#endif
 #endif
     return 1;
 }

@@ -21,7 +21,17 @@ HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
 COMPILED = HERE / "compiled"  # kept from one process to the next, by what they were made of
 SIZES = ("-DWIDTHS=", "-DBATCH=")  # constants, without which the source reads them from its job
-CHOICES = ("KIND", "ACTIVATION", "LOSS", "OPTIMIZER", "WEIGHTED", "PULLS", "CLIPS", "SMOOTH")
+CHOICES = (
+    "KIND",
+    "ACTIVATION",
+    "LOSS",
+    "OPTIMIZER",
+    "WEIGHTED",
+    "PULLS",
+    "CLIPS",
+    "SMOOTH",
+    "LEARNS",
+)
 _COMMAND = ("-std=c++20", "-O1", "-ffp-contract=off", "-fno-math-errno", "-w", "-shared", "-fPIC")
 _MEETING = re.compile(r"^#line 1 \"([^\"]+)\"$|(?<=[ \t])(__syncthreads\(\)|meet\(job\));")
 
@@ -62,6 +72,8 @@ class OnCpu:
 
     def send(self, x: np.ndarray) -> np.ndarray:
         return x.copy()
+
+    def wait(self) -> None: ...
 
 
 def compiled(

@@ -2,7 +2,8 @@
 
 Everything that has a meeting of its own happens: three layers of several tiles, products whose sums
 do not fit in a block's memory at one time, more rows than are gathered or judged at one time,
-weighted rows, the L2 penalty, clipped gradients.  ``LEFT OUT`` is a meeting's number in on_cpu.py.
+weighted rows, the L2 penalty, clipped gradients; and scores.  ``LEFT OUT`` is a meeting's number in
+on_cpu.py.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from backendmlp.network.losses import LOSSES
 from backendmlp.network.optimizers import Adam
 from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps.definition import Step
+from backendmlp.steps.kernels import scoring
 from backendmlp.steps.kernels.step import KernelStep
 from backendmlp.steps.stepper import Rows
 
@@ -63,7 +65,9 @@ def training(loss: str, plain: bool) -> tuple[Recipe, Learned, Rows]:
 def after(step: Any, recipe: Recipe, rows: Rows) -> list[bytes]:
     numbers = recipe.optimizer.coefficients(np.full(2, 0.01), 0, 0.001)
     parts = step.advance(rows, np.arange(COUNT), BATCH, numbers)
-    return [x.tobytes() for x in (*parts, *step.learned.as_dict(recipe).values())]
+    scores = step.score(rows.inputs, rows.targets)
+    found = (*parts, *step.learned.as_dict(recipe).values(), *scores.parts, scores.outputs)
+    return [x.tobytes() for x in found]
 
 
 # Loss, whether it is all there is, blocks: of three, one has no tile of a small product.
@@ -71,6 +75,7 @@ TRAININGS = (("cross_entropy", False, 2), ("squared_error", False, 2), ("cross_e
 
 
 def main(library: str, left_out: str = "-1") -> None:
+    scoring._BATCH = BATCH
     for loss, plain, blocks in TRAININGS:
         device = Watched(library, int(left_out), blocks)
         recipe, learned, rows = training(loss, plain)

@@ -4,21 +4,26 @@ A replacement for :class:`backendmlp.steps.definition.Step` on a backend that co
 kernels.  All steps of a call are one launch, within which the blocks meet between the phases of a
 step; what is learned, the rows and their order never leave the device.  They are compiled when they
 are first needed, for the sizes at hand, and kept in the user's cache by CuPy.
-``BACKENDMLP_KERNELS=0`` in the environment leaves them out; ``apart`` launches each phase alone.
+``BACKENDMLP_KERNELS`` in the environment: ``0`` leaves them out, ``apart`` launches each phase
+alone.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from backendmlp.backend import Backend
+from backendmlp.errors import InputError
 from backendmlp.network.model import Parameters
+from backendmlp.network.optimizers import Descent
 from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps import known
 from backendmlp.steps.kernels import job
+from backendmlp.steps.kernels.scoring import KernelScorer
 from backendmlp.steps.kernels.step import KernelStep
 from backendmlp.steps.stepper import Rows, Stepper
 
@@ -27,19 +32,42 @@ Array = Any
 
 def stepper(backend: Backend, recipe: Recipe, learned: Learned, rows: Rows) -> Stepper | None:
     """The step by kernels for ``recipe`` and this kind of rows; None where there is none."""
-    asked = os.environ.get("BACKENDMLP_KERNELS")
-    if backend.kernels is None or asked == "0":
+    if backend.kernels is None or (asked := _asked()) == "0":
         return None
     if not possible(recipe, learned.parameters, rows.inputs):
         return None
     return KernelStep(backend.kernels, recipe, learned, rows, apart=asked == "apart")
 
 
+def scorer(
+    backend: Backend, recipe: Recipe, parameters: Parameters, inputs: Array
+) -> KernelScorer | None:
+    """What scores this kind of inputs, as often as asked; None where there are no kernels."""
+    if backend.kernels is None or (asked := _asked()) == "0":
+        return None
+    if not possible(recipe, parameters, inputs):
+        return None
+    shown = replace(recipe, optimizer=Descent(), l2=0.0, clip_norm=None)  # nothing is learned
+    learned = Learned.begin(shown, parameters)
+    return KernelScorer(backend.kernels, shown, learned, inputs, apart=asked == "apart")
+
+
 def describe() -> str:
     """In words: whether steps on CuPy are kernels."""
-    if os.environ.get("BACKENDMLP_KERNELS") == "0":
+    if _asked() == "0":
         return "as defined: BACKENDMLP_KERNELS is 0"
     return f"kernels, where there is a GPU; networks of up to {job.MOST_LAYERS} layers"
+
+
+def _asked() -> str:
+    """What the environment says of kernels; "1" where it says nothing."""
+    said = os.environ.get("BACKENDMLP_KERNELS") or "1"
+    if said not in ("0", "1", "apart"):
+        raise InputError(
+            f"BACKENDMLP_KERNELS is {said!r:.80}; set it to 0 (no kernels), to 1 (as without it) "
+            "or to apart (a launch for each phase of a step), or unset it"
+        )
+    return said
 
 
 def possible(recipe: Recipe, parameters: Parameters, inputs: Array) -> bool:

@@ -14,17 +14,18 @@ struct layer {
     real *first_W, *first_b, *second_W, *second_b;
     real *gradient_W, *gradient_b;          /* where gradients are clipped */
     real *values, *deltas;                  /* (batch, columns): activations; the gradient by sums */
-    int64_t W_rows, W_columns, value_rows, value_columns, delta_rows, delta_columns;
-    int64_t top_W, gradient_W_top, gradient_b_top; /* of the tensor as a whole */
+    int64_t W_rows, W_columns, top_W;       /* top: of the tensor as a whole */
+    int64_t value_rows, value_columns, delta_rows, delta_columns, gradient_W_top, gradient_b_top;
 };
 
 struct job {
-    const void *inputs, *targets;           /* (N, features); (N,) int64 or (N, outputs) */
+    const void *inputs, *targets;           /* (N, features); (N,) int64 or (N, outputs), or null */
     const real *weights;                    /* (N,) */
-    const int64_t *order;                   /* (count,) */
+    const int64_t *order;                   /* (count,); null: as they lie */
     const double *coefficients;             /* (4, steps): scale, size, epsilon, decay */
     const real *unit;                       /* (features,): what one of each column is worth */
-    real *part_0, *part_1;                  /* (count,) */
+    real *part_0, *part_1;                  /* (count,); null: nobody asks */
+    real *outputs;                          /* (count, outputs), of rows that are only shown */
     real *rows, *row_weights;               /* (2, batch, features), (2, batch): of a step, gathered */
     void *row_targets;                      /* (2, batch) or (2, batch, outputs) */
     real *sums;                             /* (batch, outputs): what the last layer gives */
@@ -33,8 +34,9 @@ struct job {
     uint64_t *tops;                         /* (2, tops_count): largest sizes, as bits */
     uint32_t *meetings;
     const double *exp_table, *tanh_table;
-    int64_t count, batch_, first, steps, tops_count; /* `first`: the number of the first step */
-    int64_t kind_, activation_, loss_, optimizer_, weighted_, pulls_, clips_, smooth_;
+    int64_t count, batch_, first, steps;    /* `first`: the number of the first step */
+    int64_t tops_count, passing_tops;       /* those from `passing_tops` on are of one step alone */
+    int64_t kind_, activation_, loss_, optimizer_, weighted_, pulls_, clips_, smooth_, learns_;
     int64_t widths_[LAYERS + 1];
     double level, levels;                   /* 1 / levels; the value that stands for 1.0 */
     double elsewhere, own, kept;            /* of label smoothing: see CrossEntropy */
@@ -63,3 +65,4 @@ CHOICE(weighted, WEIGHTED)
 CHOICE(pulls, PULLS)
 CHOICE(clips, CLIPS)
 CHOICE(smooth, SMOOTH)
+CHOICE(learns, LEARNS)

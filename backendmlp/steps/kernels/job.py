@@ -22,11 +22,14 @@ MOST_MEMORY = 96 << 10  # bytes that a block shares; with fewer, less is on its 
 _BESIDE = 2 << 10  # of them beside a tile of a product
 PACK_BYTES = 16  # every line in memory begins with so many that are copied together
 
-_MEMORY = ("inputs", "targets", "weights", "order", "coefficients", "unit", "part_0", "part_1")
+_MEMORY = ("inputs", "targets", "weights", "order", "coefficients", "unit")
+_RESULTS = ("part_0", "part_1", "outputs")
 _SCRATCH = ("rows", "row_weights", "row_targets", "sums", "partial", "total_weight")
 _TABLES = ("tops", "meetings", "exp_table", "tanh_table")
-_COUNTS = ("count", "batch", "first", "steps", "tops_count")
-_CHOICES = ("kind", "activation", "loss", "optimizer", "weighted", "pulls", "clips", "smooth")
+_COUNTS = ("count", "batch", "first", "steps", "tops_count", "passing_tops")
+_CHOICES = (
+    "kind", "activation", "loss", "optimizer", "weighted", "pulls", "clips", "smooth", "learns",
+)  # fmt: skip
 _REALS = ("level", "levels", "elsewhere", "own", "kept", "l2", "clip")
 _KEPT = ("keep_1", "keep_2", "take_1", "take_2", "grid", "kept_grid")
 _CONSTANTS = ("exp_inverse", "exp_high", "exp_low", "exp_lowest", "tanh_one")
@@ -34,16 +37,27 @@ _LIMITS = ("smallest_norm", "exact")
 
 TENSORS = ("W", "b", "first_W", "first_b", "second_W", "second_b")
 ROOM = ("gradient_W", "gradient_b", "values", "deltas")
-TOPS = ("W_rows", "W_columns", "value_rows", "value_columns", "delta_rows", "delta_columns")
-SINGLE_TOPS = ("top_W", "gradient_W_top", "gradient_b_top")
+# Of a layer's largest entries, how many there are: of its weights, and of what passes with a step.
+WEIGHT_TOPS = {"W_rows": "rows", "W_columns": "columns", "top_W": "one"}
+TOPS = {
+    "value_rows": "batch",
+    "value_columns": "columns",
+    "delta_rows": "batch",
+    "delta_columns": "columns",
+    "gradient_W_top": "one",
+    "gradient_b_top": "one",
+}
 
 
 def structure(layers: int) -> np.dtype:
     """``struct job`` of job.h."""
-    layer = [(name, "i8") for name in (*TENSORS, *ROOM, *TOPS, *SINGLE_TOPS)]
+    layer = [(name, "i8") for name in (*TENSORS, *ROOM, *WEIGHT_TOPS, *TOPS)]
     return np.dtype(
         [
-            *((name, "i8") for name in (*_MEMORY, *_SCRATCH, *_TABLES, *_COUNTS, *_CHOICES)),
+            *(
+                (name, "i8")
+                for name in (*_MEMORY, *_RESULTS, *_SCRATCH, *_TABLES, *_COUNTS, *_CHOICES)
+            ),
             ("widths", "i8", (layers + 1,)),
             *((name, "f8") for name in (*_REALS, *_KEPT, *_CONSTANTS, *_LIMITS)),
             ("layers", layer, (layers,)),
@@ -62,7 +76,7 @@ def pitch(width: int, dtype: str) -> int:
     return (width + pack) // pack * pack
 
 
-def choices(recipe: Recipe, kind: str, weighted: bool) -> dict[str, int]:
+def choices(recipe: Recipe, kind: str, weighted: bool, learns: bool) -> dict[str, int]:
     """What the code depends on, but for the sizes."""
     return {
         "kind": KINDS.get(kind, 0),
@@ -71,6 +85,7 @@ def choices(recipe: Recipe, kind: str, weighted: bool) -> dict[str, int]:
         "pulls": int(recipe.l2 != 0.0),
         "clips": int(recipe.clip_norm is not None),
         "smooth": int(known.smoothing(recipe) != 0.0),
+        "learns": int(learns),
     }
 
 

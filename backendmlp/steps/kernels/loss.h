@@ -9,7 +9,10 @@ INLINE int64_t label_of(const job &job, const at &at, int row)
     return fresh((const int64_t *)job.row_targets + (int64_t)at.half * BATCH_SIZE + row);
 }
 
-/* Of the softmax of each row of `z`: `e` becomes the gradient of its loss, and its parts are kept. */
+#define SMALLEST 0x1p-1022 /* a probability up to here is shown as zero */
+
+/* Of the softmax of each row of `z`: `e` becomes the gradient of its loss, or the probabilities where
+ * nothing is learned, and its parts are kept. */
 INLINE void cross_entropy(const job &job, const at &at, int row, int rows, real *z, real *e,
                           real *of_row, const int64_t *labels, real penalty)
 {
@@ -42,14 +45,18 @@ INLINE void cross_entropy(const job &job, const at &at, int row, int rows, real 
                 everywhere += rounded(z[r * outputs + c], offset);
             picked = picked * (real)job.kept + everywhere * (real)job.elsewhere;
         }
-        job.part_0[at.start + row + r] = total;
-        job.part_1[at.start + row + r] = pulls(job) ? picked - penalty : picked;
+        if (job.part_0) {
+            job.part_0[at.start + row + r] = total;
+            job.part_1[at.start + row + r] = pulls(job) ? picked - penalty : picked;
+        }
         of_row[r] = 1 / total;
     }
     __syncthreads();
     EACH(i, rows * outputs) {
         real share = e[i] * of_row[i / outputs];
-        if (labels[i / outputs] == i % outputs)
+        if (!learns(job))
+            share = share <= (real)SMALLEST ? 0 : share;
+        else if (labels[i / outputs] == i % outputs)
             share -= (real)job.own;
         else if (smooth(job))
             share -= (real)job.elsewhere;
@@ -83,6 +90,8 @@ INLINE void squared_error(const job &job, const at &at, int row, int rows, real 
 /* What the deltas of a step are multiplied by, and what is added to each row's loss. */
 INLINE weighing weighing_of(const job &job, const at &at)
 {
+    if (!learns(job))
+        return {0, 0, 0};
     real scale = number(job, at, 0), inverse = 0, penalty = 0;
     real share = (real)(job.coefficients[at.step] / at.n);
     if (weighted(job)) {
@@ -117,6 +126,33 @@ INLINE void raise_delta_tops(const job &job, const at &at, int row, int rows, co
 #endif
 }
 
+/* The deltas of some rows, of their gradients `e`. */
+INLINE void keep_deltas(const job &job, const at &at, int row, int rows, real *e,
+                        const weighing &weighing)
+{
+    int outputs = WIDTH_OF(LAYERS);
+    const real *weights = job.row_weights + (int64_t)at.half * BATCH_SIZE;
+    EACH(i, rows * outputs) {
+        real share = weighing.share;
+        if (weighted(job))
+            share = fresh(weights + row + i / outputs) * share;
+        e[i] = e[i] * share * weighing.level;
+        int64_t place = (int64_t)(row + i / outputs) * pitch_of(outputs) + i % outputs;
+        job.layers[LAYERS - 1].deltas[place] = e[i];
+    }
+    __syncthreads();
+    raise_delta_tops(job, at, row, rows, e);
+}
+
+/* What the network shows for some rows: their probabilities `e`, or their sums as they are. */
+INLINE void show(const job &job, const at &at, int row, int rows, const real *e)
+{
+    int outputs = WIDTH_OF(LAYERS);
+    EACH(i, rows * outputs)
+        job.outputs[(at.start + row) * outputs + i] =
+            loss(job) == CROSS_ENTROPY ? e[i] : fresh(job.sums + (int64_t)row * outputs + i);
+}
+
 INLINE void lose(const job &job, const at &at)
 {
     weighing weighing = weighing_of(job, at);
@@ -126,30 +162,23 @@ INLINE void lose(const job &job, const at &at)
     real *z = claim<real>(&memory, MOST_OUTPUTS), *e = claim<real>(&memory, MOST_OUTPUTS);
     real *of_row = claim<real>(&memory, MOST_ROWS);
     int64_t *labels = claim<int64_t>(&memory, MOST_ROWS);
-    const real *weights = job.row_weights + (int64_t)at.half * BATCH_SIZE;
     for (int row = blockIdx.x * most; row < at.n; row += gridDim.x * most) {
         int rows = smaller(most, at.n - row);
         EACH(i, rows * outputs)
             z[i] = fresh(job.sums + (int64_t)row * outputs + i);
         if (loss(job) == CROSS_ENTROPY)
             EACH(r, rows)
-                labels[r] = label_of(job, at, row + r);
+                labels[r] = job.targets ? label_of(job, at, row + r) : -1;
         __syncthreads();
         if (loss(job) == CROSS_ENTROPY)
             cross_entropy(job, at, row, rows, z, e, of_row, labels, weighing.penalty);
-        else
+        else if (job.targets)
             squared_error(job, at, row, rows, z, e, weighing.penalty);
         __syncthreads();
-        EACH(i, rows * outputs) {
-            real share = weighing.share;
-            if (weighted(job))
-                share = fresh(weights + row + i / outputs) * share;
-            e[i] = e[i] * share * weighing.level;
-            int64_t place = (int64_t)(row + i / outputs) * pitch_of(outputs) + i % outputs;
-            job.layers[LAYERS - 1].deltas[place] = e[i];
-        }
-        __syncthreads();
-        raise_delta_tops(job, at, row, rows, e);
+        if (learns(job))
+            keep_deltas(job, at, row, rows, e, weighing);
+        else
+            show(job, at, row, rows, e);
         __syncthreads();
     }
 }

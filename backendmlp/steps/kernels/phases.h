@@ -2,7 +2,7 @@
  *
  *   gather     the rows of the batch after this one, as real numbers
  *   forward    of one layer: its sums, and what its activation makes of them
- *   lose       the outputs' losses and deltas; and gather
+ *   lose       the outputs' losses and deltas; and gather; here a step ends that learns nothing
  *   back       of one layer: the deltas of the one below
  *   learn      all gradients, and what the optimiser makes of them
  *
@@ -92,12 +92,14 @@ INLINE void gather(const job &job, const at &at)
     for (int row = first; row < end; row += ROWS_AT_ONCE) {
         int rows = smaller(ROWS_AT_ONCE, end - row);
         EACH(i, rows)
-            picked[i] = job.order[at.start + row + i];
+            picked[i] = job.order ? job.order[at.start + row + i] : at.start + row + i;
         __syncthreads();
         gather_inputs(job, picked, rows, job.rows + (half + row) * pitch_of(WIDTH_OF(0)));
         EACH(i, rows) {
             if (weighted(job))
                 job.row_weights[half + row + i] = job.weights[picked[i]];
+            if (!job.targets)
+                continue;
             if (loss(job) == CROSS_ENTROPY)
                 ((int64_t *)job.row_targets)[half + row + i] =
                     ((const int64_t *)job.targets)[picked[i]];
@@ -169,9 +171,9 @@ INLINE void survey(const job &job, const at &at)
 INLINE void prepare(const job &job, const at &at)
 {
     if (BITWISE) {
-        uint64_t *other = job.tops + (1 - at.half) * job.tops_count;
-        int first = job.tops_count * blockIdx.x / gridDim.x;
-        int end = job.tops_count * (blockIdx.x + 1) / gridDim.x;
+        uint64_t *other = job.tops + (1 - at.half) * job.tops_count + job.passing_tops;
+        int64_t count = job.tops_count - job.passing_tops;
+        int first = count * blockIdx.x / gridDim.x, end = count * (blockIdx.x + 1) / gridDim.x;
         EACH(i, end - first)
             other[first + i] = 0;
     }
@@ -255,8 +257,8 @@ template <int L> INLINE void forward(const job &job, const at &at)
             if (!last)
                 raise_tops<Tile>(sizes, at.n - row, columns - column,
                                  tops_of(job, at, own.value_rows + row),
-                                 tops_of(job, at, own.value_columns + column), nullptr,
-                                 [](int) { return (real)1; });
+                                 learns(job) ? tops_of(job, at, own.value_columns + column) : nullptr,
+                                 nullptr, [](int) { return (real)1; });
         }
     });
 }

@@ -12,7 +12,7 @@ INLINE void meet(const job &job)
     __syncthreads();
 }
 
-/* After the losses, rows of the next step. */
+/* Beside the losses, rows of the next step. */
 INLINE void lose_and_gather(const job &job, const at &at)
 {
     lose(job, at);
@@ -20,7 +20,11 @@ INLINE void lose_and_gather(const job &job, const at &at)
         gather(job, step_at(job, at.step + 1));
 }
 
-KERNEL begin(job job) { survey(job, step_at(job, 0)); }
+KERNEL begin(job job) /* in both halves, of which one is cleared where weights will change */
+{
+    survey(job, step_at(job, 0));
+    survey(job, step_at(job, 1));
+}
 KERNEL gather_first(job job)
 {
     if (blockIdx.x == 0 && threadIdx.x == 0)
@@ -53,6 +57,8 @@ KERNEL steps(job job)
         go_forward(job, at);
         lose_and_gather(job, at);
         meet(job);
+        if (!learns(job))
+            continue;
         go_back(job, at);
         learn_all(job, at);
         meet(job);
@@ -84,8 +90,10 @@ template <int L = LAYERS - 1> INLINE void back_of(const job &job, const at &at, 
 KERNEL phase_prepare(job job, int64_t step) { prepare(job, step_at(job, step)); }
 KERNEL phase_forward(job job, int64_t step, int64_t l) { forward_of(job, step_at(job, step), l); }
 KERNEL phase_lose(job job, int64_t step) { lose_and_gather(job, step_at(job, step)); }
+#if !defined LEARNS || LEARNS
 KERNEL phase_back(job job, int64_t step, int64_t l) { back_of(job, step_at(job, step), l); }
 KERNEL phase_learn(job job, int64_t step) { learn_all(job, step_at(job, step)); }
 KERNEL phase_square(job job, int64_t step) { square_gradients(job, step_at(job, step)); }
 KERNEL phase_use(job job, int64_t step) { use_gradients(job, step_at(job, step)); }
+#endif
 #endif
