@@ -95,9 +95,9 @@ def test_a_batch_longer_than_what_is_converted_at_one_time(steps):
 @pytest.mark.parametrize(
     ("threads", "features", "hidden", "size", "division"),
     [
-        (2, 784, 100, 1024, (2, 1)),
-        (16, 784, 100, 512, (8, 1)),
-        (16, 784, 100, 1024, (8, 2)),
+        (2, 784, 100, 1024, (1, 2)),
+        (16, 784, 100, 512, (4, 2)),
+        (16, 784, 100, 1024, (2, 8)),
         (16, 784, 30, 1024, (2, 2)),
         (4, 784, 15, 256, (1, 1)),
         (4, 3000, 15, 256, (1, 2)),
@@ -105,7 +105,7 @@ def test_a_batch_longer_than_what_is_converted_at_one_time(steps):
         (4, 20000, 15, 127, (1, 1)),
     ],
 )
-def test_units_are_divided_first_and_then_the_rows_of_large_batches(
+def test_units_are_divided_while_batches_are_small_and_rows_of_large_ones(
     steps, threads, features, hidden, size, division
 ):
     images, labels, p = problem((features, hidden, 3), "pixels", size)
@@ -115,6 +115,35 @@ def test_units_are_divided_first_and_then_the_rows_of_large_batches(
     assert (step.step.groups, step.step._job.threads) == (division[0], division[0] * division[1])
     expected = after(stepping.defined(BITWISE, p, 0.1), images, labels, np.arange(size), size)
     assert list(map(exact.bits, found)) == list(map(exact.bits, expected))
+
+
+def test_steps_go_on_in_another_division_when_batches_change_size(steps):
+    images, labels, p = problem((784, 40, 10), "pixels", 600)
+    expected = stepping.defined(BITWISE, p, 0.1)
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        step = stepping.quick(BITWISE, p, 0.1, images)
+    for size, groups in ((64, 2), (600, 1), (60, 2)):
+        order = np.arange(600)[::-1]
+        one, two = (after(each, images, labels, order, size) for each in (step, expected))
+        assert step.step.groups == groups
+        assert list(map(exact.bits, one)) == list(map(exact.bits, two))
+
+
+def test_native_bits_do_not_depend_on_where_calls_end(steps):
+    """A call may begin with the short last batch: an interrupted training's does."""
+    native = choose("native", "float32")
+    images, labels, p = problem((784, 40, 10), "pixels", 600)
+    p = model.settle(native, {k: v.astype("float32") for k, v in p.as_dict().items()})
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        whole, parted = (stepping.quick(native, p, 0.1, images) for _ in range(2))
+    after(whole, images, labels, np.arange(600), 512)
+    for order in (np.arange(512), np.arange(512, 600)):
+        after(parted, images, labels, order, 512)
+    assert (whole.step._job.threads, parted.step.groups) == (2, 1)
+    for one, two in zip(
+        whole.parameters.as_dict().values(), parted.parameters.as_dict().values(), strict=True
+    ):
+        assert one.tobytes() == two.tobytes()
 
 
 @pytest.mark.parametrize("case", ["sample", "wide"])

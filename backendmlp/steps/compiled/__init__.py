@@ -4,8 +4,9 @@ A replacement for :class:`backendmlp.steps.definition.Step`, where the library w
 package was installed, or came with it, and there is an OpenBLAS: NumPy's own or scipy-openblas64's.
 Every thread owns some of the units of each hidden layer, whose weights then never leave its core's
 cache, and meets the others twice a batch (three times in bitwise numerics); with more than one
-hidden layer once more, and twice for each of the others. Where there are more cores than units to
-share out, the rows of large batches are divided too, for two or three more meetings. The products
+hidden layer once more, and twice for each of the others. Of large batches the rows are divided
+instead, or too where there are more cores than units to share out, for two or three more meetings:
+then no row is made real numbers by every thread, and products are not as narrow. The products
 remain OpenBLAS's, called with one thread each; in native numerics the order of operations differs
 from the definition's within rounding, and from one division to another.
 ``BACKENDMLP_COMPILED=0`` in the environment leaves it out.

@@ -92,6 +92,13 @@ class Held:
                 value[..., columns] = part
         return Learned.of(self.recipe, found, self._unit)
 
+    def divide(self, groups: int) -> None:
+        """Lay out what is held for another number of groups."""
+        if groups != self.groups:
+            learned = self.learned()
+            self.groups = self.job.groups = groups
+            self.load(learned)
+
     @property
     def _dtype(self) -> str:
         return self.recipe.arithmetic.dtype

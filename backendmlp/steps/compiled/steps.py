@@ -25,6 +25,7 @@ Array = Any
 
 _FEWEST_UNITS = 12  # of a thread: with fewer, products so narrow are slow
 _FEWEST_ROWS = 64  # of a thread: with fewer, adding up what each found takes as long
+_MANY_ROWS = 128  # of a thread: with as many, rows are divided sooner than units
 _FEWEST_PRODUCTS = 1 << 22  # likewise: with fewer, threads spend their time beginning and meeting
 _SCORED = 256  # rows in a pass that learns nothing
 _MOST_PATIENCE = 64  # steps of the definition in a row
@@ -35,7 +36,8 @@ class CompiledStep:
     """Native numerics, float32 or float64, on inputs of the kind of ``rows.inputs``.
 
     ``division`` says among how many threads the hidden units are divided, and among how many the
-    rows of each of these; without it, units first, and rows where batches are large.
+    rows of each of these.  Without it units are divided while batches are small: their weights
+    never leave a core's cache.  Of a large batch rows are, so that each is made real numbers once.
     """
 
     name = "compiled"
@@ -53,12 +55,13 @@ class CompiledStep:
         self.recipe, self._division = recipe, division
         # One hidden layer counts, that with the most products.
         layers = [(a * b, b) for a, b in pairwise(sizes)]
-        _, units = max(layers[:-1], default=(0, 1))
+        _, self._units = max(layers[:-1], default=(0, 1))
+        self._hidden = sum(sizes[1:-1])
         self._products = sum(products for products, _ in layers)
         blas = openblas()
         assert blas is not None
         self._threads = blas.threads
-        self._held = Held(recipe, learned, rows.inputs, self._groups(units))
+        self._held = Held(recipe, learned, rows.inputs, self._groups(1))
         self._blas, self._job = blas, self._held.job
         self._workspace = library.Workspace()
 
@@ -100,7 +103,8 @@ class CompiledStep:
             raise IndexError("order and results are not as long as each other")
         if order.min() < 0 or order.max() >= len(rows.inputs):
             raise IndexError(f"the order points outside the {len(rows.inputs)} rows")
-        size = _batch_rows(size, len(order))
+        # Whole batches decide, so that bits of native numerics do not depend on where a call ends.
+        batch, size = _batch_rows(size, len(rows.inputs)), _batch_rows(size, len(order))
         columns = [np.require(x, np.float64, ("C", "A")) for x in coefficients.columns]
         if any(x.shape != (-(-len(order) // size),) for x in columns):
             raise IndexError("there are not as many coefficients as steps")
@@ -110,27 +114,31 @@ class CompiledStep:
         job = self._job
         job.scale, job.size, job.epsilon, job.decay = map(address, columns)
         job.outputs = None
-        return self._call(rows, order, len(order), size, parts)
+        self._held.divide(self._groups(batch))
+        return self._call(rows, order, size, self._fellows(batch), parts)
 
     def _show(self, rows: Rows, parts: Parts, shown: Array) -> int:
         """Scores of ``rows`` as they lie; returns of how many."""
-        self._job.outputs = address(shown)
-        return self._call(rows, None, len(shown), _SCORED, parts) if len(shown) else 0
+        if not len(shown):
+            return 0
+        self._job.outputs, size = address(shown), _batch_rows(_SCORED, len(shown))
+        return self._call(rows, None, size, self._fellows(size), parts)
 
-    def _call(self, rows: Rows, order: Array | None, count: int, size: int, parts: Parts) -> int:
+    def _call(self, rows: Rows, order: Array | None, size: int, fellows: int, parts: Parts) -> int:
         """The one place where anything that C is handed may come from outside: it is checked.
 
-        But for ``order``, which is, and points into the rows, of which there are ``count`` else.
+        But for ``order``, which is, and points into the rows; without it all of them are visited.
         """
         job, held = self._job, self._held
         inputs, targets, weights = self._checked(rows)
         job.inputs, job.targets, job.order = address(inputs), address(targets), None
         job.weights = None if weights is None else address(weights)
+        count = len(rows.inputs)
         if order is not None:
-            job.order = address(order)
+            job.order, count = address(order), len(order)
         job.part_0, job.part_1 = (*map(address, parts), None)[:2]
-        job.count, job.batch = count, _batch_rows(size, count)
-        job.threads = job.groups * self._fellows(job.batch)
+        job.count, job.batch = count, size
+        job.threads = job.groups * fellows
         if job.threads * job.batch * sum(held.sizes) >= _MOST_NUMBERS:
             raise MemoryError(f"batches of {job.batch} rows need more than any machine's memory")
         self._workspace.give(job, held.numerics)
@@ -156,11 +164,15 @@ class CompiledStep:
                 raise IndexError(f"there are {weights.shape} weights for {count} rows")
         return inputs, targets, weights
 
-    def _groups(self, units: int) -> int:
-        """Among how many threads the units of layers are divided, the largest of which has some."""
+    def _groups(self, batch: int) -> int:
+        """Among how many threads the units of hidden layers are divided."""
         if self._division:
             return self._division[0]
-        return min(self._threads, max(1, units // _FEWEST_UNITS))
+        first = 1  # threads that rows are divided among before units are
+        if batch >= self._hidden:  # else adding up gradients takes as long as is saved
+            most = min(batch // _MANY_ROWS, batch * self._products // _FEWEST_PRODUCTS)
+            first = _largest_divisor(self._threads, most)
+        return min(self._threads // first, max(1, self._units // _FEWEST_UNITS))
 
     def _fellows(self, batch: int) -> int:
         """Among how many threads of a group the rows of a batch are divided."""
@@ -256,6 +268,11 @@ def _batch_rows(size: int, count: int) -> int:
     if operator.index(size) < 1:
         raise ValueError(f"batches of {size} rows; give at least 1")
     return min(operator.index(size), max(count, 1))
+
+
+def _largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of ``number`` that is no larger than ``most``, but at least 1."""
+    return next((n for n in range(min(number, most), 1, -1) if number % n == 0), 1)
 
 
 def _readable(x: Array) -> bool:
