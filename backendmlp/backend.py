@@ -21,17 +21,24 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 
 from backendmlp.errors import InputError
 
 Array = Any  # an array of whichever library; the standard has no type for it yet
 
-namespace = array_api_compat.array_namespace
 device_of = array_api_compat.device
 
 PIECE = 1 << 25  # bytes of host memory that a transfer to a device takes at a time
 _EMULATION = "CUBLAS_EMULATE_DOUBLE_PRECISION"
+
+
+def namespace(*arrays: Array) -> Any:
+    """The Array API namespace of ``arrays``; NumPy's own at once, which is asked for most."""
+    if len(arrays) == 1 and type(arrays[0]) is np.ndarray:
+        return array_api_compat.numpy
+    return array_api_compat.array_namespace(*arrays)
 
 
 class Kernels(Protocol):
@@ -100,6 +107,8 @@ class Backend:
 
     def asarray(self, x: Array, dtype: str | None = None) -> Array:
         """The door in: ``x`` on this backend's device, copied only where it must be."""
+        if self.in_memory and isinstance(x, np.ndarray):
+            return np.asarray(x, dtype)
         wanted = None if dtype is None else getattr(self.xp, dtype)
         x = detached(x) if self.owns(x) else to_numpy(x)
         if isinstance(x, np.ndarray) and self.put is not None and x.ndim:
@@ -227,6 +236,7 @@ def _library(x: Array) -> str:
     return type(x).__module__.partition(".")[0].replace("_", "-")
 
 
+@lru_cache  # a prediction of one image asks for it
 def _open_numpy(device: str | None) -> Backend:
     if device not in (None, "cpu"):
         raise InputError(f"device {device!r} does not exist for backend 'numpy'; it has only 'cpu'")

@@ -63,7 +63,7 @@ def matmul(a: Array, b: Array) -> Array:
             f"the factors have the shapes {tuple(a.shape)} and {tuple(b.shape)}; give (m, k) and "
             "(k, n), with m and k at least 1"
         )
-    return _BITWISE.matmul(a, b)
+    return _BITWISE.matmul(a, b) + 0.0  # of a zero whose terms are all zero, libraries disagree
 
 
 def sum(x: Array, axis: int | None = None) -> Array:

@@ -161,8 +161,9 @@ def class_names(names: Any, y: Array, which: str = "") -> tuple[str, ...]:
 
 def called(x: Any) -> str:
     """What errors call inputs ``x`` as they are given: "images" where they may be some."""
-    pictures = getattr(x, "ndim", 2) > 2 or str(getattr(x, "dtype", "")).endswith("uint8")
-    return "images" if pictures else "inputs"
+    kind = getattr(x, "dtype", "")
+    pixels = kind.char == "B" if isinstance(kind, np.dtype) else str(kind).endswith("uint8")
+    return "images" if pixels or getattr(x, "ndim", 2) > 2 else "inputs"
 
 
 def is_text(y: Array) -> bool:

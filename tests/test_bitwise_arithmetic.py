@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backendmlp
+from backendmlp import bitwise
 from backendmlp.arithmetic.bitwise import FEATURE_BITS, PIXEL_BITS, Bitwise, product_bits, sum_bits
 from backendmlp.backend import to_numpy
 from backendmlp.config import Config
@@ -205,6 +206,9 @@ def results(at, a: np.ndarray, b: np.ndarray, x: np.ndarray) -> dict[str, list]:
         "settle": BITWISE.settle(a),
         "update": BITWISE.update(a, a * 0.5),
     }
+    for name in found:  # the sign of a zero is left open
+        if name.startswith(("matmul", "product")):
+            found[name] = found[name] + 0.0
     return {name: exact.bits(to_numpy(value)) for name, value in found.items()}
 
 
@@ -222,7 +226,7 @@ def test_the_same_bits_on_every_backend(other, kind):
 
 def test_what_lies_outside_the_range_becomes_nan_and_only_that(backend):
     with np.errstate(all="ignore"):
-        product = BITWISE.matmul(backend.asarray(special_matrix()), backend.asarray(np.eye(4)))
+        product = bitwise.matmul(backend.asarray(special_matrix()), backend.asarray(np.eye(4)))
     product = to_numpy(product)
     for value, row in zip(SPECIAL, product[: len(SPECIAL)], strict=True):
         assert np.isnan(row).all() == (not abs(value) <= 2.0**450), value

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest import mock
 
 import exact
 import numpy as np
 import pytest
 import stepping
+from compiled_cases import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -255,3 +257,27 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(backend):
     together = shares(images)
     assert [shares(images[i : i + 1])[0] for i in range(80)] == together
     assert shares(images[::-1].copy()) == together[::-1]
+
+
+class Contrary(Bitwise):
+    """A library whose sums of zeros alone are -0."""
+
+    def matmul(self, a, b):
+        return turned(super().matmul(a, b))
+
+    def gradients(self, pairs):
+        return [(turned(product), total) for product, total in super().gradients(pairs)]
+
+
+def turned(product: np.ndarray) -> np.ndarray:
+    return np.where(product == 0.0, -0.0, product)
+
+
+def test_the_sign_of_a_zero_that_libraries_disagree_on_shows_nowhere():
+    for seed in range(30):
+        case = draw(seed, "bitwise", wild=seed % 3 == 0)
+        expected = case.after(Step(case.recipe, case.learned))
+        contrary = replace(case.recipe, arithmetic=Contrary())
+        found = case.after(Step(contrary, case.learned))
+        for name, value in expected.items():
+            assert exact.bits(found[name]) == exact.bits(value), (seed, name, case.described)

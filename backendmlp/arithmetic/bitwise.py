@@ -71,6 +71,10 @@ class Bitwise:
     Range: a row of a left factor or a column of a right one whose largest entry exceeds 2**450, or
     is not finite, turns its results into NaN.  Below 2**-450 a row is no longer scaled up: it is
     rounded on the grid of 2**-450, where products underflow to zero.
+
+    Sign of zero: where all terms of a product are zero, libraries disagree on it, and it is not
+    settled here.  It shows nowhere: to what a layer gives a bias is added, which is never -0, and
+    whatever else becomes of a product is rounded, which makes +0 of either.
     """
 
     name: ClassVar[str] = "bitwise"
@@ -83,7 +87,8 @@ class Bitwise:
     def matmul(self, a: Array | Whole, b: Array) -> Array:
         left, right = _operand(a), _operand(b)
         left_bits, right_bits = bits_of_factors(a.shape[1], left, right)
-        return _product(rounded(left, 1, left_bits), rounded(right, 0, right_bits))
+        factor = rounded(right, 0, right_bits)
+        return tables(factor).xp.matmul(rounded(left, 1, left_bits), factor)
 
     def gradients(self, pairs: Sequence[tuple[Array | Whole, Array]]) -> list[tuple[Array, Array]]:
         return [self.transposed_matmul_and_sum(x, d) for x, d in pairs]
@@ -93,8 +98,9 @@ class Bitwise:
         left, right = _operand(x), _operand(d)
         left_bits, right_bits = bits_of_factors(x.shape[0], left, right)
         addends = rounded(right, 0, right_bits)
-        product = _product(rounded(left, 0, left_bits).T, addends)
-        return product, tables(addends).xp.sum(addends, axis=0)
+        xp = tables(addends).xp
+        product = xp.matmul(rounded(left, 0, left_bits).T, addends)
+        return product, xp.sum(addends, axis=0)
 
     def sum(self, x: Array, axis: int, top: float | None = None) -> Array:
         """Never -0, because no rounded addend is."""
@@ -159,16 +165,6 @@ def bits_of_factors(terms: int, left: Array | Whole, right: Array | Whole) -> tu
     return product_bits(
         terms, beside_pixels=PIXEL_BITS in whole, beside_features=FEATURE_BITS in whole
     )
-
-
-def _product(left: Array, right: Array) -> Array:
-    """The exact product of rounded factors.
-
-    Where all terms are zero, libraries disagree on the sign of their sum: adding zero settles it.
-    """
-    product = tables(left).xp.matmul(left, right)
-    product += 0.0
-    return product
 
 
 def rounded(x: Array | Whole, axis: int, bits: int, top: float | None = None) -> Array:

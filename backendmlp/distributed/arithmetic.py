@@ -57,12 +57,11 @@ class SharedBitwise(Bitwise):
         return [self.backend.asarray(x.astype(np.int64), "int64") for x in np.split(flat, cuts)]
 
     def _added(self, parts: list[Array]) -> list[Array]:
-        """Each of ``parts``, summed over all ranks; never -0, as in a single process."""
+        """Each of ``parts``, summed over all ranks."""
         fetched = fetch({str(i): x for i, x in enumerate(parts)})
         shapes = [tuple(x.shape) for x in parts]
         flat = np.concatenate([fetched[str(i)].reshape(-1) for i in range(len(parts))])
         self.ranks.total(flat)
-        flat += 0.0
         cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
         return [
             self.backend.asarray(x.reshape(shape), self.dtype)
