@@ -119,7 +119,7 @@ def test_a_child_forked_beside_a_prediction_predicts_too(many, steps):
     """It would wait for ever for a lock that a thread of its parent held."""
     mlp, images = many
     expected = mlp.predict_proba(images[:5]).tobytes()
-    (scorer,) = (one for one in mlp._scorer[2]._compiled.values() if one is not None)
+    (scorer,) = (one for one in mlp._scorer[2]._faster.values() if one is not None)
     with scorer._lock:  # as if another thread were in there
         child = os.fork()
         if child == 0:

@@ -183,7 +183,8 @@ class Trainer:
         mean = evaluation.mean(self.arithmetic, self.recipe.loss.rows(self.arithmetic, parts))
         fetch({"loss": mean, **stepper.learned.as_dict(self.recipe)})
         if shown is not None:
-            inputs, targets = shown[0][:_SHOWN, :], shown[1][:_SHOWN, ...]
+            count = min(_SHOWN, shown[0].shape[0])
+            inputs, targets = shown[0][:count, :], shown[1][:count, ...]
             scores = stepper.score(inputs, targets)
             evaluation.evaluate_and_fetch(self.arithmetic, self.recipe.loss, scores, targets)
         self.backend.synchronize()

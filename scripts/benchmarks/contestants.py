@@ -117,13 +117,10 @@ ON_DEVICE = {
     **{
         f"device-{numerics}-{name}": _on_device(name, numerics, dtype, "kernels")
         for numerics, dtype in (_NUMERICS[0], _NUMERICS[2])
-        for name in ("fit", "tested")
+        for name in ("fit", "scores")
     },
-    **{
-        f"device-{numerics}-scores-{steps}": _on_device("scores", numerics, dtype, steps)
-        for numerics, dtype in (_NUMERICS[0], _NUMERICS[2])
-        for steps in ("kernels", "definition")
-    },
+    "device-bitwise-tested": _on_device("tested", "bitwise", "float64", "kernels"),
+    "device-bitwise-scores-definition": _on_device("scores", "bitwise", "float64", "definition"),
     "torch-gpu": _GPU_PEERS["torch-gpu"],
     "torch-graph": _GPU_PEERS["torch-graph"],
     "torch-compile": Entry(

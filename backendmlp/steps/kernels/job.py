@@ -52,12 +52,10 @@ TOPS = {
 def structure(layers: int) -> np.dtype:
     """``struct job`` of job.h."""
     layer = [(name, "i8") for name in (*TENSORS, *ROOM, *WEIGHT_TOPS, *TOPS)]
+    whole = (*_MEMORY, *_RESULTS, *_SCRATCH, *_TABLES, *_COUNTS, *_CHOICES)
     return np.dtype(
         [
-            *(
-                (name, "i8")
-                for name in (*_MEMORY, *_RESULTS, *_SCRATCH, *_TABLES, *_COUNTS, *_CHOICES)
-            ),
+            *((name, "i8") for name in whole),
             ("widths", "i8", (layers + 1,)),
             *((name, "f8") for name in (*_REALS, *_KEPT, *_CONSTANTS, *_LIMITS)),
             ("layers", layer, (layers,)),

@@ -90,26 +90,25 @@ INLINE void raise_weight_tops(const job &job, const at &at, int l, int row, int 
 }
 
 /* One tile of a layer's gradient: it is taken off, or kept where it may have to be clipped. */
-template <int L, class Tile>
-INLINE void learn_tile(const job &job, const at &at, const coefficients &c, int row, int column)
+template <int L, class Spot>
+INLINE void learn_tile(const job &job, const at &at, const coefficients &c, const Spot &spot)
 {
+    using Tile = typename Spot::Tile;
     const layer &own = job.layers[L];
     int rows = WIDTH_OF(L), columns = WIDTH_OF(L + 1), n = at.n;
+    int row = spot.row, column = spot.column;
     constexpr bool first = L == 0;
     const layer &below = job.layers[first ? 0 : L - 1];
-    char *memory = block_memory();
-    real *of_row = claim<real>(&memory, Tile::ROWS);
-    real *of_column = claim<real>(&memory, Tile::COLUMNS);
     /* Beside a row's values lies a one: what it gives is the biases' gradient. */
     auto left = make_factor<false, first ? AS_IT_IS : ROUNDED>(
-        values_below<L>(job, at) + row, pitch_of(rows), rows + 1 - row, of_row);
+        values_below<L>(job, at) + row, pitch_of(rows), rows + 1 - row, spot.of_row);
     auto right = make_factor<false, ROUNDED>(own.deltas + column, pitch_of(columns),
-                                             columns - column, of_column);
+                                             columns - column, spot.of_column);
     auto ready = [&] {
         if (!first)
-            find_rounders(of_row, Tile::ROWS, rows - row,
+            find_rounders(spot.of_row, Tile::ROWS, rows - row,
                           tops_of(job, at, below.value_columns + row), left_bits(n));
-        find_rounders(of_column, Tile::COLUMNS, columns - column,
+        find_rounders(spot.of_column, Tile::COLUMNS, columns - column,
                       tops_of(job, at, own.delta_columns + column),
                       first ? beside_bits(n, input_bits(job)) : right_bits(n));
     };
@@ -117,7 +116,7 @@ INLINE void learn_tile(const job &job, const at &at, const coefficients &c, int 
         bool there = row + i <= rows && column + j < columns;
         return there ? held_at(job, entry_at(job, L, row + i, column + j)) : held();
     };
-    real *sizes = product<Tile>(memory, n, left, right, ready, fetch,
+    real *sizes = product<Tile>(spot.memory, n, left, right, ready, fetch,
                                 [&](int i, int j, real sum, held held) {
         if (row + i > rows || column + j >= columns)
             return (real)0;
@@ -150,15 +149,8 @@ template <int L = 0>
 INLINE void learn(const job &job, const at &at, const coefficients &c, int before = 0)
 {
     int rows = WIDTH_OF(L) + 1, columns = WIDTH_OF(L + 1);
-    tiled(TILES(WIDTH_OF(L) + 1, WIDTH_OF(L + 1)), [&](auto shape) {
-        using Tile = decltype(shape);
-        int across = tiles_of(columns, Tile::COLUMNS), tiles = across * tiles_of(rows, Tile::ROWS);
-        int tile = (int)blockIdx.x - before % (int)gridDim.x;
-        for (tile += tile < 0 ? gridDim.x : 0; tile < tiles; tile += gridDim.x)
-            learn_tile<L, Tile>(job, at, c, tile / across * Tile::ROWS,
-                                tile % across * Tile::COLUMNS);
-        before += tiles;
-    });
+    before = each_tile(TILES(WIDTH_OF(L) + 1, WIDTH_OF(L + 1)), rows, columns, before,
+                       [&](auto spot) { learn_tile<L>(job, at, c, spot); });
     if constexpr (L + 1 < LAYERS)
         learn<L + 1>(job, at, c, before);
 }
@@ -183,13 +175,12 @@ INLINE void use_gradients(const job &job, const at &at)
     real limit = (real)(most > job.smallest_norm ? most : job.smallest_norm);
     real size = norm == 0 ? 1 : norm; /* NaN stays it */
     c.factor = (norm > limit ? limit : size) / size;
-    using Tile = square;
     for (int l = 0; l < LAYERS; l++) {
         int rows = WIDTH_OF(l) + 1, columns = WIDTH_OF(l + 1);
-        int across = tiles_of(columns, Tile::COLUMNS), tiles = across * tiles_of(rows, Tile::ROWS);
-        for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-            int row = tile / across * Tile::ROWS, column = tile % across * Tile::COLUMNS;
-            real *sizes = (real *)block_memory();
+        each_tile(shape<1>(), rows, columns, 0, [&](auto spot) {
+            using Tile = typename decltype(spot)::Tile;
+            int row = spot.row, column = spot.column;
+            real *sizes = (real *)spot.memory;
             EACH(e, Tile::ROWS * Tile::COLUMNS) {
                 int i = e / Tile::COLUMNS, j = e % Tile::COLUMNS;
                 real found = 0;
@@ -202,6 +193,6 @@ INLINE void use_gradients(const job &job, const at &at)
             }
             __syncthreads();
             raise_weight_tops<Tile>(job, at, l, row, column, sizes);
-        }
+        });
     }
 }

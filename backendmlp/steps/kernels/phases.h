@@ -217,49 +217,43 @@ template <int L> INLINE void forward(const job &job, const at &at)
     int bits_left = left_bits(terms);
     int bits_right = first ? beside_bits(terms, input_bits(job)) : right_bits(terms);
     real scale = first && kind(job) == PIXELS ? (real)job.level : 1;
-    tiled(TILES(BATCH_SIZE, WIDTH_OF(L + 1)), [&](auto shape) {
-        using Tile = decltype(shape);
-        int across = tiles_of(columns, Tile::COLUMNS), tiles = across * tiles_of(at.n, Tile::ROWS);
-        for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-            int row = tile / across * Tile::ROWS, column = tile % across * Tile::COLUMNS;
-            char *memory = block_memory();
-            real *of_row = claim<real>(&memory, Tile::ROWS);
-            real *of_column = claim<real>(&memory, Tile::COLUMNS);
-            auto left = make_factor<true, first ? AS_IT_IS : ROUNDED>(
-                x + (int64_t)row * pitch_of(terms), pitch_of(terms), at.n - row, of_row);
-            auto right = make_factor<false, first ? PERHAPS_ROUNDED : ROUNDED>(
-                own.W + column, pitch_of(columns), columns - column, of_column,
-                [&](int k) { return first ? worth(job, k) : (real)1; });
-            auto ready = [&] {
-                if (!first)
-                    find_rounders(of_row, Tile::ROWS, at.n - row,
-                                  tops_of(job, at, below.value_rows + row), bits_left);
-                find_rounders(of_column, Tile::COLUMNS, columns - column,
-                              tops_of(job, at, own.W_columns + column), bits_right,
-                              first && kind(job) == PIXELS ? job.exact : -1);
-            };
-            auto fetch = [&](int, int j) {
-                return column + j < columns ? fresh(own.b + column + j) : (real)0;
-            };
-            real *sizes = product<Tile>(memory, terms, left, right, ready, fetch,
-                                        [&](int i, int j, real sum, real bias) {
-                if (row + i >= at.n || column + j >= columns)
-                    return (real)0;
-                real z = sum * scale + bias;
-                if (last) {
-                    job.sums[(int64_t)(row + i) * columns + column + j] = z;
-                    return (real)0;
-                }
-                real value = value_of(job, z);
-                own.values[(int64_t)(row + i) * pitch_of(columns) + column + j] = value;
-                return size_of(value);
-            });
-            if (!last)
-                raise_tops<Tile>(sizes, at.n - row, columns - column,
-                                 tops_of(job, at, own.value_rows + row),
-                                 learns(job) ? tops_of(job, at, own.value_columns + column) : nullptr,
-                                 nullptr, [](int) { return (real)1; });
-        }
+    each_tile(TILES(BATCH_SIZE, WIDTH_OF(L + 1)), at.n, columns, 0, [&](auto spot) {
+        using Tile = typename decltype(spot)::Tile;
+        int row = spot.row, column = spot.column;
+        auto left = make_factor<true, first ? AS_IT_IS : ROUNDED>(
+            x + (int64_t)row * pitch_of(terms), pitch_of(terms), at.n - row, spot.of_row);
+        auto right = make_factor<false, first ? PERHAPS_ROUNDED : ROUNDED>(
+            own.W + column, pitch_of(columns), columns - column, spot.of_column,
+            [&](int k) { return first ? worth(job, k) : (real)1; });
+        auto ready = [&] {
+            if (!first)
+                find_rounders(spot.of_row, Tile::ROWS, at.n - row,
+                              tops_of(job, at, below.value_rows + row), bits_left);
+            find_rounders(spot.of_column, Tile::COLUMNS, columns - column,
+                          tops_of(job, at, own.W_columns + column), bits_right,
+                          first && kind(job) == PIXELS ? job.exact : -1);
+        };
+        auto fetch = [&](int, int j) {
+            return column + j < columns ? fresh(own.b + column + j) : (real)0;
+        };
+        real *sizes = product<Tile>(spot.memory, terms, left, right, ready, fetch,
+                                    [&](int i, int j, real sum, real bias) {
+            if (row + i >= at.n || column + j >= columns)
+                return (real)0;
+            real z = sum * scale + bias;
+            if (last) {
+                job.sums[(int64_t)(row + i) * columns + column + j] = z;
+                return (real)0;
+            }
+            real value = value_of(job, z);
+            own.values[(int64_t)(row + i) * pitch_of(columns) + column + j] = value;
+            return size_of(value);
+        });
+        if (!last)
+            raise_tops<Tile>(sizes, at.n - row, columns - column,
+                             tops_of(job, at, own.value_rows + row),
+                             learns(job) ? tops_of(job, at, own.value_columns + column) : nullptr,
+                             nullptr, [](int) { return (real)1; });
     });
 }
 
@@ -270,44 +264,37 @@ template <int L> INLINE void back(const job &job, const at &at)
     int bits_left = left_bits(terms), bits_right = right_bits(terms);
     constexpr bool lowest = L == 1;
     real scale = lowest && kind(job) == PIXELS ? (real)job.level : 1;
-    tiled(TILES(BATCH_SIZE, WIDTH_OF(L)), [&](auto shape) {
-        using Tile = decltype(shape);
-        int across = tiles_of(columns, Tile::COLUMNS), tiles = across * tiles_of(at.n, Tile::ROWS);
-        for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-            int row = tile / across * Tile::ROWS, column = tile % across * Tile::COLUMNS;
-            char *memory = block_memory();
-            real *of_row = claim<real>(&memory, Tile::ROWS);
-            real *of_column = claim<real>(&memory, Tile::COLUMNS);
-            auto left = make_factor<true, ROUNDED>(
-                own.deltas + (int64_t)row * pitch_of(terms), pitch_of(terms), at.n - row, of_row);
-            auto right = make_factor<true, ROUNDED>(
-                own.W + (int64_t)column * pitch_of(terms), pitch_of(terms), columns - column,
-                of_column);
-            auto ready = [&] {
-                find_rounders(of_row, Tile::ROWS, at.n - row,
-                              tops_of(job, at, own.delta_rows + row), bits_left);
-                find_rounders(of_column, Tile::COLUMNS, columns - column,
-                              tops_of(job, at, own.W_rows + column), bits_right);
-            };
-            auto place_of = [&](int i, int j) {
-                return (int64_t)(row + i) * pitch_of(columns) + column + j;
-            };
-            auto fetch = [&](int i, int j) {
-                bool there = row + i < at.n && column + j < columns;
-                return there ? fresh(below.values + place_of(i, j)) : (real)0;
-            };
-            real *sizes = product<Tile>(memory, terms, left, right, ready, fetch,
-                                        [&](int i, int j, real sum, real value) {
-                if (row + i >= at.n || column + j >= columns)
-                    return (real)0;
-                real delta = back_through(job, value, sum) * scale;
-                below.deltas[place_of(i, j)] = delta;
-                return size_of(delta);
-            });
-            raise_tops<Tile>(sizes, at.n - row, columns - column,
-                             lowest ? nullptr : tops_of(job, at, below.delta_rows + row),
-                             tops_of(job, at, below.delta_columns + column), nullptr,
-                             [](int) { return (real)1; });
-        }
+    each_tile(TILES(BATCH_SIZE, WIDTH_OF(L)), at.n, columns, 0, [&](auto spot) {
+        using Tile = typename decltype(spot)::Tile;
+        int row = spot.row, column = spot.column;
+        auto left = make_factor<true, ROUNDED>(own.deltas + (int64_t)row * pitch_of(terms),
+                                               pitch_of(terms), at.n - row, spot.of_row);
+        auto right = make_factor<true, ROUNDED>(own.W + (int64_t)column * pitch_of(terms),
+                                                pitch_of(terms), columns - column, spot.of_column);
+        auto ready = [&] {
+            find_rounders(spot.of_row, Tile::ROWS, at.n - row,
+                          tops_of(job, at, own.delta_rows + row), bits_left);
+            find_rounders(spot.of_column, Tile::COLUMNS, columns - column,
+                          tops_of(job, at, own.W_rows + column), bits_right);
+        };
+        auto place_of = [&](int i, int j) {
+            return (int64_t)(row + i) * pitch_of(columns) + column + j;
+        };
+        auto fetch = [&](int i, int j) {
+            bool there = row + i < at.n && column + j < columns;
+            return there ? fresh(below.values + place_of(i, j)) : (real)0;
+        };
+        real *sizes = product<Tile>(spot.memory, terms, left, right, ready, fetch,
+                                    [&](int i, int j, real sum, real value) {
+            if (row + i >= at.n || column + j >= columns)
+                return (real)0;
+            real delta = back_through(job, value, sum) * scale;
+            below.deltas[place_of(i, j)] = delta;
+            return size_of(delta);
+        });
+        raise_tops<Tile>(sizes, at.n - row, columns - column,
+                         lowest ? nullptr : tops_of(job, at, below.delta_rows + row),
+                         tops_of(job, at, below.delta_columns + column), nullptr,
+                         [](int) { return (real)1; });
     });
 }

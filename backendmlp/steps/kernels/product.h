@@ -91,6 +91,34 @@ template <class Work> INLINE void tiled(int number, Work work)
 #define TILES(rows, columns) shape_of(rows, columns)
 #endif
 
+/* Where a tile begins, and a block's memory for it: what rounds each of its lines, and the rest. */
+template <class Tile_> struct spot {
+    using Tile = Tile_;
+    int row, column;
+    real *of_row, *of_column;
+    char *memory;
+};
+/* Deals out the tiles of rows x columns entries, of a shape as above, to the blocks: behind the `before`
+ * that others have had; returns how many there are then. */
+template <class Shape, class Work>
+INLINE int each_tile(Shape shape, int rows, int columns, int before, Work work)
+{
+    tiled(shape, [&](auto tile) {
+        using Tile = decltype(tile);
+        int across = tiles_of(columns, Tile::COLUMNS), tiles = across * tiles_of(rows, Tile::ROWS);
+        int number = (int)blockIdx.x - before % (int)gridDim.x;
+        for (number += number < 0 ? gridDim.x : 0; number < tiles; number += gridDim.x) {
+            char *memory = block_memory();
+            real *of_row = claim<real>(&memory, Tile::ROWS);
+            real *of_column = claim<real>(&memory, Tile::COLUMNS);
+            work(spot<Tile>{number / across * Tile::ROWS, number % across * Tile::COLUMNS, of_row,
+                            of_column, memory});
+        }
+        before += tiles;
+    });
+    return before;
+}
+
 /* How a factor's numbers are made ready to be multiplied: not at all, or by rounding, which may turn
  * out to change none. */
 enum readiness { AS_IT_IS, ROUNDED, PERHAPS_ROUNDED };
