@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TextIO
 import click
 
 from backendmlp.commands import choices, words
-from backendmlp.commands.options import Commands, Interval, Option, PathName, Sectioned
+from backendmlp.commands.options import Commands, Interval, Known, Option, PathName, Sectioned
 from backendmlp.commands.spelling import as_options
 from backendmlp.errors import InputError
 from backendmlp.version import __version__
@@ -284,7 +284,7 @@ def plot(runs: Sequence[Path], **options: Any) -> None:
 
 @cli.command(short_help="A trained model for other programs, as ONNX.")
 @click.argument("model", type=_PATH)
-@click.option("--to", type=click.Choice(["onnx"]), required=True, help="The format.")
+@click.option("--to", type=Known(["onnx"]), required=True, help="The format.")
 @click.option("--out", type=_PATH, metavar="FILE", help="Default: beside MODEL, ending in .onnx.")
 @click.option(
     "--dtype",
@@ -341,18 +341,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(_no_such_option(error, sys.argv[1:] if arguments is None else arguments))
     except click.ClickException as error:
         text = error.format_message()
-        if text.startswith("Got unexpected extra argument"):
-            text += "; several values of an option go with commas, as --hidden 256,128"
-        _fail(text)
+        _fail(text + _hint(error))
     except (click.Abort, KeyboardInterrupt):
         with contextlib.suppress(OSError):
             click.echo("Interrupted.", err=True)
         sys.exit(128 + signal.SIGINT)
 
 
+def _hint(error: click.ClickException) -> str:
+    """What else could be said, to end the sentence of ``error``."""
+    context, text = getattr(error, "ctx", None), error.format_message()
+    takes = {name for entry in context.command.params for name in entry.opts} if context else set()
+    if text.startswith("Got unexpected extra argument") and "--hidden" in takes:
+        return "; data go with --data or --dataset, several layers with commas: --hidden 256,128"
+    if text.endswith("is not a valid float.") and "," in text and "--seeds" in takes:
+        return " Give the option again for each value, as --lr 0.1 --lr 0.05."
+    return ""
+
+
 def _no_such_option(error: click.NoSuchOption, arguments: Sequence[str]) -> str:
     """What is said of an option that is none of ours: what it is called here, if anything."""
     option = error.option_name
+    if isinstance(error.ctx and error.ctx.command, click.Group):
+        return f"No such option {option!r}; options follow a command, as in backendmlp train --help"
     if not option.startswith("--"):  # of -lr, click says -l
         longer = (a for a in arguments if a.startswith(option) and len(a) > len(option))
         option = "-" + next(longer, option)

@@ -81,10 +81,13 @@ def _refuse_claim(start: bytes, limit: int) -> int:
             "is JSON, a receipt perhaps, and no file of weights; give the safetensors file, or the "
             "folder of a run"
         )
-    if len(start) >= 8 and claimed > limit:
+    if start[:4] == b"PK\3\4":
         raise TensorFileError(
-            f"is not backendmlp's: its header claims {claimed:,} bytes; {_NOT_OURS}"
+            "is an archive, of data perhaps, and no file of weights; give the safetensors file, or "
+            "the folder of a run"
         )
+    if len(start) >= 8 and claimed > limit:
+        raise TensorFileError(f"is not backendmlp's, or damaged at its start; {_NOT_OURS}")
     return claimed
 
 

@@ -139,7 +139,7 @@ def test_weights_of_classes_by_name(tmp_path: Path):
 
 
 MISTAKES = {
-    "--hidden 256 128": "several values of an option go with commas, as --hidden 256,128",
+    "--hidden 256 128": "several layers with commas: --hidden 256,128",
     "--hidden x": "'x' is no number of units; give one for each hidden layer, as 256,128, or none",
     "--hidden 4,": "'4,' is no number of units",
     "--hidden -3": "hidden is -3; give a whole number from 1",

@@ -52,6 +52,23 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
 # -- bits ------------------------------------------------------------------------------------------
 
 
+def test_what_is_no_data_is_told_in_words():
+    pd = import_or_skip("pandas")
+    x, y = np.arange(20.0).reshape(10, 2), np.arange(10) % 2
+    model = backendmlp.MLPClassifier((2,), max_iter=1)
+    with pytest.raises(InputError, match=r"one class only, 0\.0; give"):
+        model.fit(x, y * 0.0)
+    with pytest.raises(InputError, match="one class only, 'a'; give"):
+        model.fit(x, np.array(["a"] * 10, object))
+    with pytest.raises(InputError, match="no class; give labels of at least two"):
+        model.partial_fit(x, y, classes=[])
+    with pytest.raises(InputError, match="or class_weight='balanced'"):
+        model.fit(x, y, sample_weight="balanced")
+    dates = pd.DataFrame({"day": pd.date_range("2020-01-01", periods=10)})
+    with pytest.raises(InputError, match="X holds dates or times in column 'day'"):
+        model.fit(dates, y)
+
+
 def test_digits_have_the_golden_digest(digits):
     model = MLPClassifier(max_iter=10).fit(*digits)
     assert model.weights_sha256_ == GOLDEN

@@ -328,3 +328,41 @@ class TestWords:
         code, _, err = train("--resume", run, "--epochs", 3)
         assert code == 2
         assert "the file system is read-only" in err
+
+
+class TestTheWrongFileOrFolder:
+    def test_an_archive_is_no_model_and_no_receipt(self, tmp_path: Path):
+        np.savez(tmp_path / "d.npz", x=np.ones(3))
+        for command in ("evaluate", "info"):
+            assert "is an archive, of data perhaps, and no" in call(command, tmp_path / "d.npz").err
+        for command in ("verify", "plot"):
+            assert "data perhaps, and no receipt" in call(command, tmp_path / "d.npz").err
+        (tmp_path / "m.onnx").write_bytes(b"\x08\x08\x12\nbackendmlp")
+        assert "is not backendmlp's, or damaged" in call("info", tmp_path / "m.onnx").err
+
+    def test_a_file_to_go_on_with(self, run: Path):
+        said = call("train", "--resume", run / "run.json").err
+        assert "is a file; give the folder of the run" in said
+
+    def test_the_folder_of_several_runs(self, run: Path):
+        for arguments in (
+            ("train", "--resume"), ("evaluate",), ("verify",), ("info",), ("plot",),
+        ):  # fmt: skip
+            code, out, err = call(*arguments, run.parent)
+            assert (code, out) == (2, "")
+            assert err.endswith(f", as {str(run)!r}\n")
+
+    def test_a_sweep_in_the_folder_of_a_run(self, run: Path, data: Path):
+        before = contents(run)
+        code, _, err = call("sweep", "--data", data, "--lr", 0.1, "--epochs", 1, "--out", run)
+        assert code == 2
+        assert "holds a run; choose another --out for the runs of a sweep" in err
+        assert contents(run) == before
+
+    def test_options_in_the_wrong_place_or_form(self, data: Path, tmp_path: Path):
+        assert "follow a command" in call("--data", data).err
+        assert "data go with --data or --dataset" in call("train", "mnist").err
+        assert "--hidden" not in call("evaluate", "a", "b").err
+        said = call("sweep", "--lr", "0.1,0.05", "--out", tmp_path / "s").err
+        assert said.endswith("Give the option again for each value, as --lr 0.1 --lr 0.05.\n")
+        assert call("train", "--lr", "0.1,0.05").err.endswith("is not a valid float.\n")

@@ -148,6 +148,16 @@ def test_the_same_model_gives_the_same_bytes(features, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_estimators_that_cannot_be_exported(tmp_path):
+    import_or_skip("sklearn")
+    from sklearn.pipeline import make_pipeline
+
+    with pytest.raises(InputError, match="the MLPClassifier is not fitted yet; call fit first"):
+        export_onnx(backendmlp.MLPClassifier(), tmp_path / "a")
+    with pytest.raises(InputError, match="give its last step alone, as pipeline"):
+        export_onnx(make_pipeline(backendmlp.MLPClassifier()), tmp_path / "a")
+
+
 def test_what_cannot_be_is_told(features, tmp_path):
     mlp = MLP(9, epochs=1)
     with pytest.raises(InputError, match="no weights yet"):

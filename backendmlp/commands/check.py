@@ -22,7 +22,14 @@ from backendmlp.runs import checkpoint as checkpoints
 from backendmlp.runs import record as records
 from backendmlp.runs.modelfile import load_model
 from backendmlp.runs.parsing import Data
-from backendmlp.runs.stored import CHECKPOINT, MODEL, RECORD, receipt_of, require_agreement
+from backendmlp.runs.stored import (
+    CHECKPOINT,
+    MODEL,
+    RECORD,
+    receipt_of,
+    require_agreement,
+    run_below,
+)
 from backendmlp.runs.verification import Verdict, hold, open_data
 from backendmlp.steps import compiled, kernels
 
@@ -73,8 +80,8 @@ def describe(path: Path) -> None:
     present = [name for name in found if (path / name).exists()]
     if not present:
         raise InputError(
-            f"folder {str(path)!r} has neither {RECORD} nor {MODEL}; give that of a finished run, "
-            "a receipt or a model file"
+            f"folder {str(path)!r} has neither {RECORD} nor {MODEL}; give a receipt, a model file "
+            f"or the folder of a finished run{run_below(path)}"
         )
     for name in present:
         found[name](path / name)

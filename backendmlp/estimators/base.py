@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -311,20 +311,20 @@ def floats(x: Array) -> Array:
     pixels.
     """
     xp = namespace(x)
+    if getattr(x.dtype, "kind", "") in tuple("mM"):  # scikit-learn lets a table of them alone pass
+        raise TypeError("dates or times are no numbers")
     return x if x.dtype in (xp.float32, xp.float64) else xp.astype(x, xp.float64)
 
 
-def _counting(
-    x: Array, y: Array, weight: Array | None, batch: int
-) -> tuple[Array, Array, np.ndarray | None]:
+def _counting(x: Array, y: Array, weight: Array | None, batch: int) -> tuple[Array, Array, Any]:
     """Rows that count, and for how much.
 
     Those with a weight of zero are as if they were not there, and whole-number weights that fit
     into one ``batch`` together are repetitions, to the last bit; as scikit-learn understands
     weights, and its checks compare.
     """
-    if weight is None:
-        return x, y, None
+    if weight is None or isinstance(weight, str | Mapping):
+        return x, y, weight  # an MLP tells what is wrong with them
     weight = to_numpy(weight)
     weight = np.full(x.shape[0], weight) if weight.ndim == 0 else weight
     if weight.shape != (x.shape[0],) or weight.dtype.kind not in "biuf":

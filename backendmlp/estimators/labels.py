@@ -27,9 +27,8 @@ class Labels:
         """Those among ``y`` (N,); raises :class:`InputError` where there are fewer than two."""
         values = np.unique(y)
         if len(values) < 2:
-            raise InputError(
-                f"y holds one class only, {values[0]!r:.80}; give labels of at least two"
-            )
+            found = f"one class only, {values.tolist()[0]!r:.80}" if len(values) else "no class"
+            raise InputError(f"y holds {found}; give labels of at least two")
         return cls(values)
 
     def encode(self, y: np.ndarray) -> np.ndarray:

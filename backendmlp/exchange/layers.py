@@ -15,9 +15,15 @@ def network(model: Any) -> MLP:
     """The ``MLP`` that ``model`` is, or that a fitted estimator holds."""
     found = getattr(model, "mlp_", model)
     if not isinstance(found, MLP):
-        raise InputError(
-            f"the model is of type {type(model).__name__}; give an MLP, or a fitted estimator"
-        )
+        kind = type(model).__name__
+        if hasattr(model, "steps"):
+            raise InputError(
+                f"the model is a {kind}; give its last step alone, as pipeline[-1], which then "
+                "takes what the others make of the inputs"
+            )
+        if hasattr(model, "move_to"):  # an estimator of ours
+            raise InputError(f"the {kind} is not fitted yet; call fit first")
+        raise InputError(f"the model is of type {kind}; give an MLP, or a fitted estimator")
     if not found.parameters:
         raise InputError("the model has no weights yet; call fit first, or load a model")
     return found

@@ -199,8 +199,10 @@ def _holds(path: Path) -> bool:
 @contextmanager
 def there(folder: Path) -> Iterator[Path]:
     """``folder``, which must be there to go on in; where all is done nothing has to be written."""
+    if folder.is_file():
+        raise InputError(f"{str(folder)!r} is a file; give the folder of the run to go on with")
     if not folder.is_dir():
-        raise InputError(f"there is no folder {str(folder)!r} to go on with; check --resume")
+        raise InputError(f"there is no folder {str(folder)!r} to go on with; check its name")
     yield folder
 
 

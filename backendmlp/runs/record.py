@@ -166,6 +166,11 @@ def read(path: StrPath) -> Record:
             f"{str(path)!r} is a file of weights and no receipt; give the {NAME} of its run, or "
             "the run's folder"
         )
+    if text[:4] == b"PK\3\4":
+        raise InputError(
+            f"{str(path)!r} is an archive, of data perhaps, and no receipt; give the {NAME} of a "
+            "run, or its folder"
+        )
     try:
         return parse(from_json(text))
     except JSONError as error:

@@ -51,7 +51,7 @@ def stored(folder: Path) -> Checkpoint | None:
     if any(not entry.name.startswith(".backendmlp-") for entry in folder.iterdir()):
         raise InputError(
             f"folder {str(folder)!r} holds no run: it has neither {CHECKPOINT} nor {RECORD}; give "
-            "the folder of one"
+            f"the folder of one{run_below(folder)}"
         )
     return None
 
@@ -137,7 +137,14 @@ def require_ended(folder: Path, name: str) -> None:
         )
     raise InputError(
         f"folder {str(folder)!r} has no {name}; give the folder of a run that has ended"
+        f"{run_below(folder)}"
     )
+
+
+def run_below(folder: Path) -> str:
+    """One of the runs in the folders of ``folder``, as a sweep has them, to end a sentence."""
+    found = sorted(folder.glob(f"*/{RECORD}"))
+    return f", as {str(found[0].parent)!r}" if found else ""
 
 
 def require_agreement(folder: Path, record: Record) -> None:
