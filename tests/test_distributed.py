@@ -268,14 +268,18 @@ def test_native_numerics_are_refused(small, joined):
 
 
 @pytest.mark.parametrize(
-    ("error", "sentence"),
+    ("error", "sentence", "code"),
     [
-        (OSError("its disk is gone"), "rank 1 failed: OSError: its disk is gone"),
-        (KeyboardInterrupt(), "rank 1 was interrupted"),
+        (OSError("its disk is gone"), "rank 1 failed: OSError: its disk is gone", 2),
+        (KeyboardInterrupt(), "rank 1 was interrupted", 130),
     ],
 )
-def test_a_rank_that_fails_ends_all_in_one_sentence(small, joined, capfd, error, sentence):
+def test_a_rank_that_fails_ends_all_in_one_sentence(small, joined, capfd, error, sentence, code):
+    tables = []
+
     def work(ranks: ThreadRanks) -> None:
+        tables.append(ranks.table)
+
         def fail(record) -> None:
             if ranks.rank == 1 and record.epoch == 2:
                 raise error
@@ -287,6 +291,7 @@ def test_a_rank_that_fails_ends_all_in_one_sentence(small, joined, capfd, error,
     assert isinstance(first, threading.BrokenBarrierError)
     assert second is error
     assert f"Error: {sentence}\n" in capfd.readouterr().err
+    assert tables[0].code == code
 
 
 @pytest.mark.parametrize("alone", [False, True])
