@@ -63,6 +63,33 @@ static const struct trial trials[] = {
     {PIXELS, 3, RELU, CROSS_ENTROPY, ADAM, 0.0, INFINITY, 0.0, 0.0, 0},
 };
 
+/* What processes that share each batch have met by, and at which meeting one is to fail: 0, at
+ * none.  The others have no rows of any batch, so that they change nothing. */
+enum { PLACES = 2 * (LAYERS - 1) * UNITS + OUTPUTS + 1 };
+static int16_t places[PLACES];
+static double sums[TENSORS * LARGEST_TENSOR];
+static int meetings, fails;
+
+static int met(void)
+{
+    meetings++;
+    return meetings == fails;
+}
+
+static int agree(void)
+{
+    for (int i = 0; i < PLACES; i++)
+        places[i] = places[i] > 0 ? places[i] : 0; /* written, as MPI would */
+    return met();
+}
+
+static int add(void)
+{
+    for (int i = 0; i < TENSORS * LARGEST_TENSOR; i++)
+        sums[i] += 0.0;
+    return met();
+}
+
 static uint64_t state;
 
 /* Whole numbers from 0 to limit - 1. */
@@ -162,8 +189,37 @@ static int flushes(void)
     return least * 1.0 == 0.0;
 }
 
-/* An epoch of `threads` threads in `groups`: the hash of what comes of it, 0 where it fails. */
-static uint64_t epoch(const struct trial *trial, int64_t threads, int64_t groups)
+/* The steps of `job`, by processes that share each batch: of all whole batches, and of the last. */
+static int steps_of_all(struct job *job)
+{
+    double mass[STEPS] = {0};
+    for (int64_t i = 0; i < ROWS && job->weights != NULL; i++)
+        mass[i / BATCH] += (double)weights[order[i]];
+    int64_t done = 0, sizes[] = {ROWS / BATCH * BATCH, ROWS % BATCH};
+    struct job part = *job;
+    part.places = places, part.sums = sums, part.agree = agree, part.add = add;
+    for (int i = 0; i < 2; i++) {
+        int64_t step = done / BATCH;
+        part.count = sizes[i];
+        part.batch = part.whole = smaller(BATCH, sizes[i]);
+        part.mass = job->weights == NULL ? NULL : mass + step;
+        part.order = job->order + done;
+        part.scale = job->scale + step, part.size = job->size + step;
+        part.epsilon = job->epsilon + step, part.decay = job->decay + step;
+        part.parts[0] = parts[0] + done, part.parts[1] = parts[1] + done;
+        if (steps(&part))
+            return 1;
+        done += part.done;
+        if (part.done < part.count)
+            break;
+    }
+    job->done = done;
+    return 0;
+}
+
+/* An epoch of `threads` threads in `groups`: the hash of what comes of it, 0 where it fails.
+ * `shared`: as one of several processes. */
+static uint64_t epoch(const struct trial *trial, int64_t threads, int64_t groups, int shared)
 {
     const int64_t sizes[] = {WIDTH, UNITS, 17, 5};
     int64_t widths[LAYERS + 1];
@@ -201,7 +257,9 @@ static uint64_t epoch(const struct trial *trial, int64_t threads, int64_t groups
             tensors[s * 2 * job.layers + t] = learned[s * TENSORS + t];
     void *memory = malloc((size_t)workspace(&job) + LINE);
     job.workspace = (void *)(((uintptr_t)memory + LINE - 1) / LINE * LINE);
-    int failed = memory == NULL || steps(&job) || job.done != ROWS || flushes();
+    meetings = 0;
+    int failed = memory == NULL || (shared ? steps_of_all(&job) : steps(&job));
+    failed = failed || job.done != (fails ? (fails - 1) / 2 * BATCH : ROWS) || flushes();
     free(memory);
     if (failed)
         return 0;
@@ -212,6 +270,18 @@ static uint64_t epoch(const struct trial *trial, int64_t threads, int64_t groups
                 for (int64_t column = 0; column < widths[t / 2 + 1]; column++)
                     found = hash(found, entry(&job, s * TENSORS + t, row, column), 1);
     return hash(hash(found, parts[0], ROWS), parts[1], trial->loss == CROSS_ENTROPY ? ROWS : 0);
+}
+
+/* Whether several processes come to the `expected` hash, and stop where they cannot meet. */
+static int alike(const struct trial *trial, int64_t threads, int64_t groups, uint64_t expected)
+{
+    if (!IS_BITWISE)
+        return 1;
+    int same = epoch(trial, threads, groups, 1) == expected && meetings == 2 * STEPS;
+    for (fails = 3; fails <= 4; fails++) /* of the second step, the one or the other */
+        same = same && epoch(trial, threads, groups, 1) != 0 && meetings == fails;
+    fails = 0;
+    return same;
 }
 
 int main(int count, char **arguments)
@@ -231,7 +301,10 @@ int main(int count, char **arguments)
             printf("%d/%d", threads, groups);
             for (size_t i = 0; i < sizeof trials / sizeof *trials; i++) {
                 int divided = trials[i].depth > 1 ? groups : 1;
-                printf(" %016llx", (unsigned long long)epoch(&trials[i], threads, divided));
+                uint64_t found = epoch(&trials[i], threads, divided, 0);
+                if (!alike(&trials[i], threads, divided, found))
+                    return fprintf(stderr, "shared, trial %d has other bits\n", (int)i), 1;
+                printf(" %016llx", (unsigned long long)found);
             }
             printf("\n");
         }

@@ -1,7 +1,8 @@
 """The compiled steps under sanitizers: no race, no stray access, nothing undefined.
 
 ``tests/steps.c`` drives them: six networks, one to four threads in every division, pixels and
-features, in all numerics.  Slow: the sanitizers make it so.
+features, in all numerics; in bitwise ones also as one of several processes, which stop where they
+cannot meet.  Slow: the sanitizers make it so.
 """
 
 from __future__ import annotations
@@ -84,6 +85,12 @@ def test_nothing_is_found(tmp_path, made, numerics):
     ("sanitizer", "file", "right", "wrong"),
     [
         ("thread", "team.h", "    if (team->size == 1)\n        return;\n", "    return;\n"),
+        (
+            "thread",
+            "ranks.h",
+            "        own->shared->failed = 1;\n    meet(&own->shared->team);\n",
+            "        own->shared->failed = 1;\n",
+        ),
         ("address,undefined", "job.h", "return count * part / parts;", "return count * part;"),
     ],
 )

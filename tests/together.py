@@ -27,7 +27,7 @@ class _Table:
         self.size, self.values = size, [None] * size
         self.barrier = threading.Barrier(size)
         self.failed = [threading.Event() for _ in range(size)]
-        self.meetings = 0
+        self.meetings, self.code = 0, 0
 
 
 class ThreadRanks:
@@ -81,6 +81,7 @@ class ThreadRanks:
         return all(event.wait(1.0) for event in self.table.failed)
 
     def abort(self, code: int) -> None:
+        self.table.code = code
         self.table.barrier.abort()  # as MPI's ends all: whoever waits for others fails
 
 
