@@ -615,7 +615,7 @@ else:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="signals are Unix's")
 def test_twenty_kills_at_random_moments(mpi, tmp_path):
     """Of any rank, while it trains or writes, each time on another number of them."""

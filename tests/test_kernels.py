@@ -381,7 +381,13 @@ ODD = ((1, 1), (1, 1, 2), (3, 65, 17), (100, 1, 33), (257, 3), (70, 40, 30, 20))
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("sizes", ODD, ids=str)
-@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
+@pytest.mark.parametrize(
+    "activation",
+    [
+        "relu",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ACTIVATIONS if name != "relu"),
+    ],
+)
 def test_scores_of_networks_of_odd_sizes_however_divided(activation, sizes, loss):
     for number, kind in enumerate(("pixels", "features")):
         learned, recipe, rows = shown(kind, loss, sizes)

@@ -316,7 +316,10 @@ class TestTheSameBits:
         self.compare(open_or_skip(place), case, divisions=2)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("first", range(0, 120, 12))
+    @pytest.mark.parametrize(
+        "first",
+        [12, 24, *(pytest.param(first, marks=pytest.mark.long) for first in range(36, 120, 12))],
+    )
     @pytest.mark.parametrize("place", ["numpy", "torch", "strict", "cupy", "torch-cuda"])
     def test_of_many(self, place, first):
         at = open_or_skip(place)
