@@ -14,13 +14,11 @@ code 1 means that a contestant did not learn what the others did, or broke; no f
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,122 +26,14 @@ import click
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # unless it is installed
 
-from benchmarks import device, goals, ranks, report
-from benchmarks.contestants import BACKENDS, BEFORE, ENTRIES, PREDICTING, chosen
-from benchmarks.rounds import Turn, Worker, compete, environment, one_epoch, pinned
-from benchmarks.task import DISCIPLINES, Discipline, Task, open_dataset, sized, store
-
-from backendmlp.data import Dataset
+from benchmarks import report
+from benchmarks.contestants import BACKENDS, ENTRIES, chosen
+from benchmarks.instead import MODES, Asked
+from benchmarks.rounds import environment, pinned
+from benchmarks.session import Session, say, write
+from benchmarks.task import DISCIPLINES, Discipline, open_dataset, sized, store
 
 _QUICK = 10_000  # images
-_PREDICTED = (1, 100, 1000, 60_000)  # images of a call
-
-
-@dataclass
-class Session:
-    """One call of the benchmark: what was asked for, and what has been found."""
-
-    threads: int
-    rounds: int
-    images: int
-    keys: list[str]
-    dataset: Dataset
-    folder: Path
-    before: Path | None = None
-    cells: goals.Cells = field(default_factory=dict)
-    predictions: goals.Predictions = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    growth: dict[str, dict[int, float]] = field(default_factory=dict)
-    memory: dict[str, float] = field(default_factory=dict)
-    startup: dict[str, float] = field(default_factory=dict)
-    failed: bool = False
-
-    def task(self, contestant: str, batch_size: int, discipline: Discipline) -> Task:
-        """What ``contestant`` is to do; one of before goes by its present name there."""
-        checkout = str(self.before) if contestant in BEFORE else ""
-        name = BEFORE.get(contestant, contestant)
-        data = str(self.folder / "data")
-        return Task(name, data, batch_size, discipline, self.threads, checkout=checkout)
-
-    def measure(self, discipline: Discipline, batch_size: int) -> None:
-        """One table: everyone at this discipline and batch size."""
-        results = self.compete(self.keys, discipline, batch_size)
-        self.cells[discipline, batch_size] = results
-        say(f"\nbatch {batch_size}, {discipline.title}, {self.images:,} images; an epoch takes")
-        say(report.table(results))
-        say("\nratios of medians (and the median of the rounds' ratios)")
-        say(report.ratio_table(results))
-        say("\n" + report.agreement_text(results))
-
-    def predict(self, discipline: Discipline) -> None:
-        """One table: predictions by networks that everyone has trained for an epoch."""
-        counts = sorted({min(count, self.images) for count in _PREDICTED})
-
-        def turn(worker: Worker) -> None:
-            for count in counts:
-                worker.predict(count)
-
-        keys = [key for key in self.keys if key in PREDICTING]
-        results = self.compete(keys, discipline, 64, turn)
-        self.predictions[discipline.hidden] = results
-        say(f"\npredictions, {discipline.title}; a call takes (beside the faster peer)")
-        say(report.prediction_table(results))
-        say("\n" + report.agreement_text(results))
-
-    def compete(
-        self, keys: list[str], discipline: Discipline, batch_size: int, turn: Turn = one_epoch
-    ) -> goals.Results:
-        tasks = {
-            key: self.task(key, batch_size, discipline)
-            for key in keys
-            if key not in self.left_out and ENTRIES[key].takes_part(discipline)
-        }
-        outcome = compete(tasks, self.rounds, say, turn)
-        self.left_out |= outcome.absent
-        self.failed |= bool(outcome.broken or goals.off(outcome.results))
-        return outcome.results
-
-    def verdicts(self) -> list[goals.Verdict]:
-        pixels = self.images * self.dataset.features
-        return [
-            *goals.ratio_verdicts(self.cells),
-            *goals.prediction_verdicts(self.predictions),
-            *goals.startup_verdicts(self.startup),
-            *goals.memory_verdicts(self.memory, pixels),
-            *goals.growth_verdicts(self.growth),
-        ]
-
-    def as_dict(self) -> dict[str, Any]:
-        cells = [
-            {
-                "discipline": asdict(discipline),
-                "batch_size": size,
-                "results": [result.as_dict() for result in found.values()],
-            }
-            for (discipline, size), found in self.cells.items()
-        ]
-        predictions = [
-            {"hidden": hidden, "results": [result.as_dict() for result in found.values()]}
-            for hidden, found in self.predictions.items()
-        ]
-        return {
-            "machine": report.machine(self.threads),
-            "data": self.dataset.name,
-            "images": self.images,
-            "rounds": self.rounds,
-            "labels": {key: ENTRIES[key].label for key in self.keys},
-            "left_out": self.left_out,
-            "cells": cells,
-            "predictions": predictions,
-            "growth": self.growth,
-            "memory": self.memory,
-            "startup": self.startup,
-            "goals": [{**asdict(verdict), "met": verdict.met} for verdict in self.verdicts()],
-        }
-
-
-def say(text: str) -> None:
-    click.echo(text)
 
 
 def _threads() -> int:
@@ -203,7 +93,6 @@ def _hidden(context: click.Context, option: click.Parameter, texts: Any) -> list
 )
 @click.option(
     "--ranks",
-    "on_ranks",
     is_flag=True,
     help="Instead of all that: 1, 2, 4 ranks beside threads, and what to expect of more.",
 )
@@ -237,7 +126,7 @@ def main(
     only: tuple[str, ...],
     device_name: str | None,
     scaling: bool,
-    on_ranks: bool,
+    ranks: bool,
     estimators: bool,
     seconds: float | None,
     quick: bool,
@@ -251,9 +140,10 @@ def main(
     plot: Path | None,
 ) -> None:
     """Time backendmlp beside its peers, in one alternating run."""
-    if (device_name is not None) + scaling + on_ranks + estimators > 1:
-        modes = "--device, --scaling, --ranks and --estimators"
-        raise click.UsageError(f"{modes} are each instead of all; give one")
+    given = zip(MODES, (device_name, scaling, ranks, estimators), strict=True)
+    modes = [mode for mode, wanted in given if wanted]
+    if len(modes) > 1:
+        raise click.UsageError(f"{' and '.join(modes)} are each instead of all; give one")
     if quick:
         batch_sizes, images, rounds = batch_sizes or (64,), min(images, _QUICK), min(rounds, 3)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
@@ -269,19 +159,9 @@ def main(
         say(report.machine_text(report.machine(threads)))
         say("peers get the order of the images for nothing; backendmlp shuffles within its time")
         store(sized(session.dataset, images), session.folder / "data")
-        if device_name is not None:
-            keys = list(only) or list(device.ON_DEVICE)
-            small = [(100,)] if quick else []
-            _race(session, keys, device.cells(hiddens or small, batch_sizes), seconds, json_file)
-            sys.exit(1 if session.failed else 0)
-        if scaling:
-            _scale(session, batch_sizes or (64, 1024), json_file)
-            sys.exit(1 if session.failed else 0)
-        if on_ranks:
-            _rank(session, batch_sizes or ranks.BATCH_SIZES, json_file)
-            sys.exit(1 if session.failed else 0)
-        if estimators:
-            _estimate(session, quick, json_file)
+        for mode in modes:
+            asked = Asked(batch_sizes, hiddens, only, seconds, quick, json_file)
+            MODES[mode](session, asked)
             sys.exit(1 if session.failed else 0)
         disciplines = _disciplines(names, hiddens)
         cells = [(d, size) for d in disciplines for size in batch_sizes or d.batch_sizes]
@@ -305,131 +185,6 @@ def _disciplines(names: tuple[str, ...], hiddens: list[tuple[int, ...]]) -> list
         return [DISCIPLINES[name] for name in names or DISCIPLINES]
     found = [DISCIPLINES[name] for name in names or ("sgd",)]
     return [replace(discipline, hidden=hidden) for discipline in found for hidden in hiddens]
-
-
-def _race(
-    session: Session,
-    keys: list[str],
-    cells: list[device.Cell],
-    seconds: float | None,
-    json_file: Path | None,
-) -> None:
-    """A table for each cell; the file has every one of them as soon as it is known."""
-    started, found = time.monotonic(), []
-    machine = report.machine(session.threads)
-    task = session.task("", 64, DISCIPLINES["sgd"])
-    with device.Race(task, session.images, session.rounds, say, keys) as race:
-        for discipline, size in cells:
-            if seconds is not None and time.monotonic() - started > seconds:
-                say(f"LEFT OUT: batch {size}, {discipline.title}: no time left")
-                continue
-            results, steps = race.run((discipline, size)), -(-session.images // size)
-            agreement, table = _agreement(session, results), ""
-            if results:
-                table = report.device_table(results, steps)
-            say(f"\nbatch {size}, {discipline.title}, {session.images:,} images\n{table}")
-            say(agreement)
-            found.append(
-                {
-                    "hidden": discipline.hidden,
-                    "batch_size": size,
-                    "steps": steps,
-                    "epochs_a_turn": device.epochs(session.images, size),
-                    "table": table,
-                    "agreement": agreement,
-                    "results": [result.as_dict() for result in results.values()],
-                }
-            )
-            session.failed |= bool(race.broken) or not results
-            kept = {"machine": machine, "data": session.dataset.name, "images": session.images}
-            kept |= {"rounds": session.rounds, "left_out": race.left_out, "broken": race.broken}
-            _write(json_file, {**kept, "cells": found})
-
-
-def _agreement(session: Session, results: goals.Results) -> str:
-    """In words, whether all learn the same; and the bitwise ones to the bit."""
-    others = device.of_other_bits(results)
-    session.failed |= bool(others or goals.off(results))
-    bits = [f"WRONG BITS: {ENTRIES[key].label}" for key in others]
-    return "\n".join([report.agreement_text(results), *bits])
-
-
-def _scale(session: Session, batch_sizes: tuple[int, ...], json_file: Path | None) -> None:
-    """Ours on the CPU with more and more threads, in one alternating run."""
-    counts = [2**power for power in range(20) if 2**power <= session.threads]
-    found = []
-    for size in batch_sizes:
-        tasks = {
-            f"{key} {count}": replace(session.task(key, size, DISCIPLINES["sgd"]), threads=count)
-            for key in ("ours-native-float32", "ours-bitwise-float64")
-            for count in counts
-        }
-        outcome = compete(tasks, session.rounds, say)
-        session.failed |= bool(outcome.broken)
-        steps = -(-session.images // size)
-        table = report.scaling_table(outcome.results, steps)
-        say(f"\nbatch {size}, steps on NumPy: {report.machine(1)['steps']}\n{table}")
-        results = [result.as_dict() for result in outcome.results.values()]
-        found.append({"batch_size": size, "steps": steps, "table": table, "results": results})
-        _write(json_file, {"machine": report.machine(session.threads), "cells": found})
-
-
-def _rank(session: Session, batch_sizes: tuple[int, ...], json_file: Path | None) -> None:
-    """Ours on ranks beside threads; the bits of both are the same, or it failed."""
-    cells: dict[int, goals.Results] = {}
-    found: dict[str, Any] = {"machine": report.machine(session.threads), "images": session.images}
-    for size in batch_sizes:
-        outcome = ranks.cell(session.task("", size, DISCIPLINES["sgd"]), session.rounds, say)
-        cells[size] = results = outcome.results
-        others = ranks.of_other_bits(results)
-        session.failed |= bool(outcome.broken or others)
-        say(f"\nbatch {size}, an epoch of {session.images:,} images takes\n{ranks.table(results)}")
-        say(ranks.traffic_text(results, -(-session.images // size)))
-        for name in others:
-            say(f"WRONG BITS: {name}")
-        kept = {name: result.as_dict() for name, result in results.items()}
-        found.setdefault("cells", []).append({"batch_size": size, "results": kept})
-        _write(json_file, found)
-    _write(json_file, {**found, **_expect(cells, session.images)})
-    say("\n" + report.checklist(ranks.verdicts(cells)))
-
-
-def _expect(cells: dict[int, goals.Results], images: int) -> dict[str, Any]:
-    """What is to be expected of more ranks than there are here."""
-    last = list(cells.values())[-1]
-    if (here := ranks.measured(last)) is None:
-        say("nothing is expected of more ranks, since two were not measured")
-        return {}
-    seconds = {size: min(results["threads 1"].seconds) for size, results in cells.items()}
-    work, sizes = ranks.work(seconds, images), ranks.meetings(last)
-    say(f"\nan allreduce takes\n{ranks.allreduce_table(last)}")
-    found = {}
-    for network in (here, ranks.PUBLISHED):
-        found[network.name] = shares = ranks.expected(work, network, sizes)
-        say(f"\nefficiency to expect: {ranks.assumptions(work, network, sizes)}")
-        say(ranks.expected_table(shares))
-    return {"work": asdict(work), "network": asdict(here), "expected": found}
-
-
-def _estimate(session: Session, quick: bool, json_file: Path | None) -> None:
-    """Both libraries' classifiers, a table for each set."""
-    from benchmarks import estimators
-
-    found, verdicts = [], []
-    for one in estimators.sets(session.dataset, session.images, quick):
-        task = session.task("", 0, DISCIPLINES["sgd"])
-        results, outcome = estimators.race(task, one, session.rounds, say)
-        session.failed |= bool(outcome.broken or goals.off(outcome.results))
-        say(f"\n{results.title}\n{results.table()}\n{report.agreement_text(outcome.results)}")
-        found.append(results.as_dict())
-        verdicts += results.verdicts()
-        _write(json_file, {"machine": report.machine(session.threads), "sets": found})
-    say("\n" + report.checklist(verdicts))
-
-
-def _write(json_file: Path | None, found: dict[str, Any]) -> None:
-    if json_file is not None:
-        json_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _measure_whole(session: Session, growth: bool, memory: bool, startup: bool) -> None:
@@ -460,7 +215,7 @@ def _profile(session: Session, cells: list[tuple[Discipline, int]]) -> None:
 
 def _keep(session: Session, json_file: Path | None, plot: Path | None) -> None:
     if json_file is not None:
-        json_file.write_text(json.dumps(session.as_dict(), indent=1) + "\n", encoding="utf-8")
+        write(json_file, session.as_dict())
         say(f"written: {json_file}")
     if plot is not None:
         from benchmarks import plots
