@@ -77,7 +77,7 @@ OPTIONS = {
     "zero byte in out": (("--out", "a\0b"), ("--out", "a\\x00b")),
     "empty out": (("--out", ""), ("--out", "''")),
     "resume and out": (("--resume", "a", "--out", "b"), ("--out and --resume",)),
-    "resume of nothing": (("--resume", "nowhere"), ("nowhere", "--resume")),
+    "resume of nothing": (("--resume", "nowhere"), ("nowhere", "check its name")),
     "checkpoint every 0": (("--checkpoint-every", "0"), ("--checkpoint-every",)),
     "checkpoint every nan": (("--checkpoint-every", "nanm"), ("--checkpoint-every", "nanm")),
     "hidden that fill any memory": (("--hidden", 2**24), ("too little memory", "are free")),

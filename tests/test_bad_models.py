@@ -61,7 +61,7 @@ MODELS = {
     "newer": (_newer, "newer backendmlp (format 9)"),
     "empty": (lambda path: path.write_bytes(b""), "cut short"),
     "text": (lambda path: path.write_text("weights: 3"), "model.safetensors"),
-    "a header of a gigabyte": (_giant_header, "1,073,741,824"),
+    "a header of a gigabyte": (_giant_header, "damaged at its start"),
     "NaN": (_nan, "NaN"),
     "missing": (Path.unlink, "no such file"),
 }

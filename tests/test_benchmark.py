@@ -193,7 +193,7 @@ def test_the_gpu_peers_come_with_a_gpu_backend() -> None:
     assert "torch-graph" not in chosen(())
     assert {"torch-graph", "ours-bitwise-float64-cupy"} <= set(chosen(("cupy",)))
     everyone = set(chosen(("torch", "cupy", "torch-cuda"), before=True))
-    assert everyone | set(ON_DEVICE) | {"ours-ranks"} == set(ENTRIES)
+    assert everyone | set(ON_DEVICE) | set(ESTIMATORS) | {"ours-ranks"} == set(ENTRIES)
 
 
 def test_the_cells_of_a_device_and_the_epochs_of_a_turn() -> None:
