@@ -107,11 +107,12 @@ def sweep(
     dataset = load_sample() if dataset is None else checked(dataset)
     dataset.outputs(points[0].config.regression)
     jobs = _jobs(jobs, len(points))
-    if any(Path(folder, name).exists() for name in (RECORD, CHECKPOINT)):
+    place = named_place(folder)
+    if any((place / name).exists() for name in (RECORD, CHECKPOINT)):
         raise InputError(
-            f"folder {str(folder)!r} holds a run; choose another --out for the runs of a sweep"
+            f"folder {str(place)!r} holds a run; choose another --out for the runs of a sweep"
         )
-    place = writable_folder(named_place(folder))
+    writable_folder(place)
     work = _Work(os.getpid(), dataset, data_of(dataset), backend, device, keep_epochs)
     found: dict[str, Swept] = {}
     told: set[str] = set()
