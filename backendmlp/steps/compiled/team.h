@@ -19,13 +19,16 @@
 #define RELAX() ((void)0)
 #endif
 
-/* Waits are short while every thread has a processor; where it has not, give ours away. */
+/* Waits are short while every thread has a processor.  Where it has not, sleep: whom the system wakes
+ * it lets run soon, while of a thread that gives its processor away it thinks that it can wait. */
 enum { SPINS = 2000 };
 
 struct team {
     int64_t size;
-    _Atomic int32_t arrived;
+    _Atomic int32_t arrived, sleepers;
     _Atomic uint32_t generation;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
     _Atomic int start; /* 0: wait, 1: work, -1: there is no team, go home */
     void (*work)(void *context, int64_t member);
     void *context;
@@ -58,6 +61,25 @@ static inline void restore_mode(unsigned before)
 #endif
 }
 
+static void wake_all(struct team *team)
+{
+    pthread_mutex_lock(&team->lock);
+    pthread_cond_broadcast(&team->wake);
+    pthread_mutex_unlock(&team->lock);
+}
+
+/* Until the generation is another.  Whoever makes it one looks for sleepers afterwards, and these
+ * look at it after they have said that they sleep: one of the two sees the other. */
+static void sleep_through(struct team *team, uint32_t generation)
+{
+    pthread_mutex_lock(&team->lock);
+    atomic_fetch_add(&team->sleepers, 1);
+    while (atomic_load(&team->generation) == generation)
+        pthread_cond_wait(&team->wake, &team->lock);
+    atomic_fetch_sub(&team->sleepers, 1);
+    pthread_mutex_unlock(&team->lock);
+}
+
 /* Until everyone has come here; what was written before is then seen by all. */
 static void meet(struct team *team)
 {
@@ -66,16 +88,17 @@ static void meet(struct team *team)
     uint32_t generation = atomic_load_explicit(&team->generation, memory_order_acquire);
     if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) + 1 == team->size) {
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
-        atomic_fetch_add_explicit(&team->generation, 1, memory_order_release);
+        atomic_fetch_add(&team->generation, 1);
+        if (atomic_load(&team->sleepers))
+            wake_all(team);
         return;
     }
-    for (int spins = 0;
-         atomic_load_explicit(&team->generation, memory_order_acquire) == generation; spins++) {
-        if (spins < SPINS)
-            RELAX();
-        else
-            sched_yield();
+    for (int spins = 0; spins < SPINS; spins++) {
+        if (atomic_load_explicit(&team->generation, memory_order_acquire) != generation)
+            return;
+        RELAX();
     }
+    sleep_through(team, generation);
 }
 
 static void *join_in(void *argument)
@@ -119,6 +142,7 @@ static int run_team(struct team *team)
     pthread_attr_t attributes;
     int described = !pthread_attr_init(&attributes);
     int failed = threads == NULL || members == NULL || !described;
+    failed |= pthread_mutex_init(&team->lock, NULL) || pthread_cond_init(&team->wake, NULL);
     if (!failed)
         elsewhere(&attributes);
     for (; !failed && made < others; made++) {
@@ -135,6 +159,8 @@ static int run_team(struct team *team)
         pthread_join(threads[i], NULL);
     if (described)
         pthread_attr_destroy(&attributes);
+    pthread_cond_destroy(&team->wake);
+    pthread_mutex_destroy(&team->lock);
     free(members);
     free(threads);
     return failed;
