@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from backendmlp.backend import to_numpy
@@ -30,6 +30,8 @@ def never() -> bool:
     """A caller who never wants to stop."""
     return False
 
+
+_MANY_BYTES = 1 << 20  # of weights: fewer are hashed before threads have begun
 
 # Between two looks at the outside world: many enough that beginning anew costs little, few enough
 # that a look comes several times a second.
@@ -106,7 +108,10 @@ def _record(
     trainer: Trainer, loss: float, seconds: float, test: Pair | None, validation: Pair | None
 ) -> EpochRecord:
     weights = trainer.weights()
-    with ThreadPoolExecutor(2) as pool:  # neither a hash nor a device needs Python's lock
+    bytes_held = sum(value.nbytes for value in weights.values())
+    threads = bytes_held >= _MANY_BYTES or not trainer.backend.in_memory
+    # Neither a hash nor a device needs Python's lock.
+    with ThreadPoolExecutor(2) if threads else _AtOnce() as pool:
         together = pool.submit(digest, weights)
         apart = pool.submit(lambda: {k: digest({k: value}) for k, value in weights.items()})
         tested, outputs = _evaluated(trainer, test)
@@ -134,6 +139,15 @@ def _evaluated(trainer: Trainer, shown: Pair | None) -> tuple[dict[str, Any], Ar
     scores, recipe = trainer.score(*shown), trainer.recipe
     found, outputs = evaluate_and_fetch(recipe.arithmetic, recipe.loss, scores, shown[1])
     return vars(found), outputs
+
+
+class _AtOnce(Executor):
+    """In the place of threads where these take longer than the work."""
+
+    def submit(self, work: Callable[..., Any], /, *of: Any, **more: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*of, **more))
+        return done
 
 
 def predictions_digest(outputs: Array, regression: bool = False) -> str:
