@@ -634,7 +634,10 @@ def test_both_classifiers_are_compared_round_by_round() -> None:
 def test_the_rows_of_classifiers_are_floats_of_one_scale(sample: Any) -> None:
     pytest.importorskip("sklearn")
     pictures, digits, like = estimators.sets(sample, 50, quick=True)
-    assert (pictures.title, pictures.data.images.max()) == (f"{sample.name}, 50 x 784, 2 epochs", 1)
+    assert (pictures.title, pictures.data.images.max()) == (
+        f"{sample.name}, 50 x 784, 30 epochs",
+        1,
+    )
     assert len(digits.data.images) + len(digits.data.test_images) == 1797
     assert like.data.images.shape == (3750, 54)
     for found in (digits, like):
