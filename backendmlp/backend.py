@@ -25,6 +25,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from backendmlp.errors import InputError
+from backendmlp.extras import install
 
 Array = Any  # an array of whichever library; the standard has no type for it yet
 
@@ -247,10 +248,7 @@ def _open_numpy(device: str | None) -> Backend:
 def _open_cupy(device: str | None) -> Backend:
     # Before cuBLAS is loaded: it may compute float64 in pieces of integers.
     os.environ.setdefault(_EMULATION, "0")
-    cupy = _import(
-        "cupy",
-        "install it with: pip install 'backendmlp[cuda12]' (or 'backendmlp[cuda13]')",
-    )
+    cupy = _import("cupy", _either_cuda)
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -374,14 +372,18 @@ def _try_once(cupy: Any, backend: Backend) -> None:
             raise InputError(
                 f"backend 'cupy' finds {backend.label} but cannot compute on it "
                 f"({_first(error)}); update the NVIDIA driver, or install the CuPy that fits it "
-                "and the GPU: pip install 'backendmlp[cuda12]' or 'backendmlp[cuda13]', not both"
+                f"and the GPU: {_either_cuda()}, not both"
             ) from error
         raise InputError(
             f"backend 'cupy' finds {backend.label} but not all that it computes with "
-            f"({_first(error)}); install CUDA's libraries with: pip install 'backendmlp[cuda12]' "
-            "(or 'backendmlp[cuda13]', as CuPy's own version is)"
+            f"({_first(error)}); install CUDA's libraries with: {_either_cuda()}, "
+            "as CuPy's own version is"
         ) from error
     _TRIED.add(backend.label)
+
+
+def _either_cuda() -> str:
+    return f"{install('cuda12')}, or {install('cuda13')}"
 
 
 def _first(error: Exception) -> str:
@@ -397,7 +399,7 @@ def _altered() -> str | None:
 
 def _open_torch(device: str | None) -> Backend:
     os.environ.setdefault(_EMULATION, "0")  # as for CuPy
-    torch = _import("torch", "install it with: pip install 'backendmlp[torch]'")
+    torch = _import("torch", lambda: install("torch"))
     xp = importlib.import_module("array_api_compat.torch")
     if device in (None, "cpu"):
         return Backend(
@@ -432,7 +434,7 @@ def _open_torch(device: str | None) -> Backend:
 
 def _open_jax(device: str | None) -> Backend:
     _keep_maxima_of_jax()
-    jax = _import("jax", "install it with: pip install 'backendmlp[jax]'")
+    jax = _import("jax", lambda: install("jax"))
     if device not in (None, "cpu"):
         raise InputError(
             f"device {device!r} is not for backend 'jax', whose other devices nobody has tried "
@@ -481,7 +483,7 @@ def _holds(file: Path, text: bytes) -> bool:
 
 
 def _open_strict(device: str | None) -> Backend:
-    xp = _import("array_api_strict", "install it with: pip install array-api-strict")
+    xp = _import("array_api_strict", lambda: "pip install array-api-strict")
     label = device or "CPU_DEVICE"
     known = {"cpu": "CPU_DEVICE", "CPU_DEVICE": "CPU_DEVICE", "device1": "device1"}
     known["array_api_strict.Device('device1')"] = "device1"
@@ -544,15 +546,18 @@ def free_host_memory() -> int | None:
         return None
 
 
-def _import(package: str, remedy: str) -> Any:
+def _import(package: str, remedy: Callable[[], str]) -> Any:
     """Import ``package``, telling one that is absent from one that is broken."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
         if importlib.util.find_spec(package) is None:
-            raise InputError(f"the package {package!r} is not installed; {remedy}") from error
+            raise InputError(
+                f"the package {package!r} is not installed; install it with: {remedy()}"
+            ) from error
         raise InputError(
-            f"the package {package!r} is installed but cannot be imported ({error}); {remedy}"
+            f"the package {package!r} is installed but cannot be imported ({error}); "
+            f"install it again with: {remedy()}"
         ) from error
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from backendmlp.data import Dataset
 from backendmlp.errors import InputError
+from backendmlp.extras import install
 from backendmlp.files import StrPath, shown, writable_folder, write_atomically
 from backendmlp.findings import (
     picture_shape,
@@ -262,7 +263,7 @@ def save_figures(folder: StrPath, figures: Mapping[str, Figure], form: str = "pn
 def require_matplotlib() -> None:
     """Refuse before the work rather than after it, without importing matplotlib, which is slow."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("plots need matplotlib; install it: pip install 'backendmlp[plot]'")
+        raise InputError(f"plots need matplotlib; install it: {install('plot')}")
 
 
 @contextmanager
@@ -293,7 +294,7 @@ def _style() -> Iterator[None]:
     except ImportError as error:
         raise InputError(
             f"plots need matplotlib, which cannot be imported ({error}); "
-            "install it with: pip install 'backendmlp[plot]'"
+            f"install it with: {install('plot')}"
         ) from error
     with warnings.catch_warnings(), style.context(_STYLE, after_reset=True):
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box says it well enough

@@ -101,7 +101,7 @@ def test_without_cupy_the_package_is_what_is_missing(tmp_path):
     code = "import sys; sys.modules['cupy'] = None; "
     broken = refusal(f"{code}backendmlp.select('cupy')")
     assert broken.startswith("the package 'cupy' ")
-    assert "pip install 'backendmlp[cuda12]'" in broken
+    assert "pip install 'cupy-cuda12x[ctk]>=" in broken
     if "'cupy'" not in python("import importlib.util as u; print([u.find_spec('cupy')])"):
         sentence = refusal("backendmlp.select('cupy')")
         assert sentence.startswith("the package 'cupy' is not installed; install it with: pip")
@@ -177,7 +177,7 @@ def test_without_scikit_learn_the_extra_is_what_is_missing():
     sentence = refusal(f"{code}backendmlp.MLPClassifier")
     assert sentence == (
         "the package 'scikit-learn' is not installed; install it with: pip install "
-        "'backendmlp[sklearn]'"
+        "'scikit-learn>=1.6'"
     )
     assert python(f"{code}from backendmlp import *; print(MLP.__name__)") == "MLP"
 

@@ -185,9 +185,9 @@ def refusal(*arguments: object, **environment: str) -> str:
 
 
 SELECTING = {
-    "no-blas": ("libcublas.so.13", "install CUDA's libraries with: pip install 'backendmlp[cuda"),
-    "no-nvrtc": ("libnvrtc.so.13", "install CUDA's libraries with: pip install 'backendmlp[cuda"),
-    "no-headers": ("CUDA headers", "install CUDA's libraries with: pip install 'backendmlp[cuda"),
+    "no-blas": ("libcublas.so.13", "install CUDA's libraries with: pip install 'cupy-cuda"),
+    "no-nvrtc": ("libnvrtc.so.13", "install CUDA's libraries with: pip install 'cupy-cuda"),
+    "no-headers": ("CUDA headers", "install CUDA's libraries with: pip install 'cupy-cuda"),
     "old-driver": ("needs a CUDA GPU", "InsufficientDriver", "update the NVIDIA driver"),
     "old-gpu": ("NoKernelImageForDevice", "update the NVIDIA driver, or install the CuPy that"),
     "blas-without-memory": ("ALLOC_FAILED", "has too little memory to begin with"),

@@ -425,7 +425,8 @@ def test_without_mpi4py_the_extra_is_what_is_missing(small, monkeypatch):
     with pytest.raises(InputError) as error:
         MLP(4).fit(small["images"], small["labels"], distributed=True)
     assert str(error.value) == (
-        "the package 'mpi4py' is not installed; install it with: pip install 'backendmlp[mpi]'"
+        "the package 'mpi4py' is not installed; install it with: "
+        "pip install 'mpi4py>=4' 'mpich>=4.2'"
     )
 
 

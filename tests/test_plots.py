@@ -255,7 +255,7 @@ def test_matplotlib_is_imported_late_and_missed_politely():
             try:
                 call()
             except backendmlp.InputError as error:
-                assert "pip install 'backendmlp[plot]'" in str(error)
+                assert "pip install 'matplotlib" in str(error)
             else:
                 raise AssertionError("no error")
     """

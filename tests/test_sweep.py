@@ -279,8 +279,8 @@ def test_without_joblib_one_run_at_a_time(few, tmp_path, monkeypatch):
     with pytest.raises(InputError) as error:
         sweep(tmp_path, OVER, few, epochs=1, hidden=4, jobs=2)
     assert str(error.value) == (
-        "the package 'joblib' is not installed; install it with: pip install "
-        "'backendmlp[sweep]', or train one run at a time with jobs=1"
+        "the package 'joblib' is not installed; install it with: pip install 'joblib>=1.3', "
+        "or train one run at a time with jobs=1"
     )
     with pytest.raises(InputError, match="jobs is 0; give a whole number above zero"):
         sweep(tmp_path, OVER, few, jobs=0)

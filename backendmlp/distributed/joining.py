@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from backendmlp.config import Config
 from backendmlp.errors import InputError
+from backendmlp.extras import install
 from backendmlp.ranks import ALONE, Ranks
 from backendmlp.training.trainer import DivergenceError
 
@@ -75,7 +76,7 @@ def begin(ranks: Ranks, config: Config, facts: Callable[[], Mapping[str, Any]]) 
 def _world() -> Any:
     if importlib.util.find_spec("mpi4py") is None:
         raise InputError(
-            "the package 'mpi4py' is not installed; install it with: pip install 'backendmlp[mpi]'"
+            f"the package 'mpi4py' is not installed; install it with: {install('mpi')}"
         )
     try:
         with warnings.catch_warnings():  # of another launcher: refused below, in a sentence
@@ -84,7 +85,7 @@ def _world() -> Any:
     except (ImportError, RuntimeError) as error:  # mpi4py is there, and no MPI to load
         raise InputError(
             f"MPI cannot be loaded ({str(error).strip().splitlines()[0]:.200}); load the cluster's "
-            "module, or install MPICH with: pip install 'backendmlp[mpi]'"
+            f"module, or install MPICH with: {install('mpi')}"
         ) from error
     ranks = world()
     started = max((_count(os.environ.get(name, "")) for name in _LAUNCHED), default=1)

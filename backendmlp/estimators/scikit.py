@@ -9,16 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 from backendmlp.errors import InputError
+from backendmlp.extras import install
 
 OLDEST = (1, 6)
-_REMEDY = "install it with: pip install 'backendmlp[sklearn]'"
 
 try:
     import sklearn
 except ImportError as error:
-    raise InputError(f"the package 'scikit-learn' is not installed; {_REMEDY}") from error
+    raise InputError(
+        f"the package 'scikit-learn' is not installed; install it with: {install('sklearn')}"
+    ) from error
 if tuple(map(int, sklearn.__version__.split(".")[:2])) < OLDEST:
-    raise InputError(f"scikit-learn is {sklearn.__version__}, and 1.6 is the oldest; {_REMEDY}")
+    raise InputError(
+        f"scikit-learn is {sklearn.__version__}, and 1.6 is the oldest; "
+        f"install another with: {install('sklearn')}"
+    )
 
 from sklearn import get_config  # noqa: E402
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin  # noqa: E402

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from backendmlp.errors import InputError
+from backendmlp.extras import install
 from backendmlp.version import __version__
 
 _OPSET, _IR = 17, 8  # of 2022: what every runtime of today reads, and all that is needed
@@ -88,5 +89,5 @@ def _onnx() -> Any:
         return found
     except ImportError as error:
         raise InputError(
-            "the package 'onnx' is not installed; install it with: pip install 'backendmlp[onnx]'"
+            f"the package 'onnx' is not installed; install it with: {install('onnx')}"
         ) from error

@@ -18,6 +18,7 @@ from typing import Any
 from backendmlp import backend as backends
 from backendmlp.data import Dataset, load_sample
 from backendmlp.errors import DataWarning, InputError, warn
+from backendmlp.extras import install
 from backendmlp.files import StrPath, writable_folder
 from backendmlp.network.schedules import FORESEEN
 from backendmlp.ranks import processors
@@ -135,8 +136,8 @@ def _jobs(jobs: int | None, runs: int) -> int:
         if jobs is None:
             return 1
         raise InputError(
-            "the package 'joblib' is not installed; install it with: pip install "
-            "'backendmlp[sweep]', or train one run at a time with jobs=1"
+            f"the package 'joblib' is not installed; install it with: {install('sweep')}, or train "
+            "one run at a time with jobs=1"
         )
     return found
 
