@@ -41,6 +41,7 @@ def _backend_options(command: Callable[..., Any]) -> Callable[..., Any]:
             cls=Option,
             section=choices.COMPUTING,
             default="numpy",
+            type=str.lower,
             metavar="[numpy|cupy|torch|jax]",
             show_default=True,
             help="The array library that does the work.",

@@ -67,8 +67,9 @@ class Config:
     ``class_weight``       what a row of each class counts for: a number for each class, or
                            "balanced": rows / (classes * rows of the class)
     ``validation_split``   share of the training rows that is held back, drawn from the seed
-    ``patience``           epochs without an improvement by more than ``tol`` (1e-4) before the
-                           training ends, or an adaptive rate is divided (10 for "adaptive")
+    ``patience``           the training ends, or an adaptive rate is divided, after more than so
+                           many epochs in a row without an improvement by more than ``tol`` (1e-4),
+                           as in scikit-learn; 10 for "adaptive", else never
     ``monitor``            what is to improve: "train_loss", "validation_loss" or
                            "validation_score" (accuracy or R squared); by default the validation
                            loss where there are validation data.  With one of validation, the best

@@ -148,6 +148,10 @@ def _naming(doing: str, path: StrPath) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except TypeError as error:
+        if isinstance(path, str | os.PathLike):
+            raise
+        raise InputError(f"cannot {doing} {path!r:.80}: give the path of a file") from error
     except ValueError as error:  # a zero byte, or characters that no file name can have
         raise InputError(
             f"cannot {doing} {shown(path)}: this cannot be a path ({error}); choose another"

@@ -483,6 +483,13 @@ def test_rows_that_all_count_nothing_are_refused(rows, fit):
         assert model.weights_sha256_ == before
 
 
+def test_a_missing_name_in_a_table_is_refused_in_a_sentence(rows):
+    pandas = pytest.importorskip("pandas")
+    named = pandas.Series(["a", pandas.NA, "b"], dtype="string")
+    with pytest.raises(InputError, match=r"^y holds <NA>; give labels, none of them missing$"):
+        MLPClassifier().fit(rows[0][:3], named)
+
+
 def test_labels_that_cannot_be_told_from_y_are_refused(rows):
     x, mixed = rows[0][:4], np.array(["a", None] * 2, object)
     with pytest.raises(InputError, match=r"^y holds labels of several kinds: NoneType, str; give"):

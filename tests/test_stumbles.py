@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from commandline import train
+from commandline import call, train
 from conftest import open_or_skip
 from test_api import FLOATS, IMAGES, LABELS, refused
 
@@ -412,3 +412,34 @@ def test_rows_are_only_called_images_where_they_may_be_some():
         assert f"the training {word} hold NaN" in refused(lambda x=x: MLP().fit(x, LABELS))
     assert "one for each of the" in (said := refused(lambda: MLP().fit(FLOATS, LABELS[:3])))
     assert said.endswith("rows")
+
+
+@pytest.mark.parametrize("missing", [None, 3, {}])
+def test_what_is_no_path_is_refused_by_name(missing, tmp_path):
+    fitted = small().fit(IMAGES, LABELS)
+    for use in (
+        MLP.load,
+        fitted.save,
+        backendmlp.verify,
+        backendmlp.figures,
+        backendmlp.resume_run,
+    ):
+        assert repr(missing) in refused(use, missing), use
+
+
+def test_a_folder_is_no_model_but_the_file_in_it_is(tmp_path):
+    small().fit(IMAGES, LABELS).save(tmp_path / "model.safetensors")
+    sentence = refused(MLP.load, tmp_path)
+    assert sentence.endswith(f"give the file in it, as {str(tmp_path / 'model.safetensors')!r}")
+
+
+def test_a_backend_is_known_in_any_case(tmp_path):
+    assert train("--epochs", 1, "--backend", "NumPy", "--out", tmp_path).code == 0
+
+
+def test_info_names_each_library_once():
+    lines = [line for line in call("info").out.splitlines() if " threads" in line]
+    assert lines
+    for line in lines:
+        words = line.split()
+        assert len(set(words)) == len(words), line

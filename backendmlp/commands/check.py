@@ -181,8 +181,7 @@ def info() -> None:
     print(f"steps on numpy     {compiled.describe()}")
     print(f"steps on cupy      {kernels.describe()}")
     for library in threadpool_info():
-        tuned = library.get("architecture", "")
-        print(
-            f"{library['user_api']:<7} {library['internal_api']} {library.get('version') or ''} "
-            f"{tuned} with {library['num_threads']} threads".replace("  ", " ")
-        )
+        name = library["prefix" if library["user_api"] == "openmp" else "internal_api"]
+        more = (library.get("version"), library.get("architecture"))
+        words = " ".join(word for word in (name, *more) if word)
+        print(f"{library['user_api']:<18} {words} with {library['num_threads']} threads")

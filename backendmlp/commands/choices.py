@@ -137,7 +137,7 @@ CHOICES = (
     Choice(
         "patience",
         int,
-        "End after so many epochs without a better one; the best one's weights stay, if validated.",
+        "End after more than so many epochs without a better one; if validated, its weights stay.",
         "to the end; adaptive 10",
         section=_ENDING,
     ),

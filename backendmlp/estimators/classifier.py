@@ -340,7 +340,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _checked(self, X: Array, y: Array, reset: bool) -> tuple[Array, np.ndarray]:
         """``X`` as floats on its device, ``y`` (N,) in host memory."""
         y = None if y is None else _host(y)
-        x, targets = validated(self, X, y, reset=reset)
+        try:
+            x, targets = validated(self, X, y, reset=reset)
+        except TypeError as error:
+            if "NA is ambiguous" not in str(error):
+                raise
+            raise InputError("y holds <NA>; give labels, none of them missing") from error
         try:
             check_classification_targets(targets)
         except TypeError as error:  # of labels that cannot be sorted, as texts and None

@@ -16,6 +16,7 @@ Formats 1 and 2, which are still read, are of one hidden layer and seven choices
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,6 +86,11 @@ def load_model(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     for a file that cannot be read, that is damaged, of another kind or of a newer format, or whose
     parts do not fit one another.
     """
+    if isinstance(path, str | os.PathLike) and os.path.isdir(path):
+        raise InputError(
+            f"model file {str(path)!r} is a folder; give the file in it, as "
+            f"{os.path.join(path, 'model.safetensors')!r}"
+        )
     try:
         parameters, metadata = load_tensors(path, _KEY, check=_check_format)
         config = _check(parameters, metadata)

@@ -106,6 +106,8 @@ def _without(folder: Path) -> str:
 
 def receipt_of(path: StrPath) -> Path:
     """The receipt in the folder ``path``, or the receipt ``path`` itself."""
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"{path!r:.80} is no run; give the path of its folder or receipt")
     if not os.path.isdir(path):
         return Path(path)
     require_ended(Path(path), RECORD)
