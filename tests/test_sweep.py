@@ -252,6 +252,73 @@ def test_processes_of_a_sweep_that_was_killed_end_and_it_goes_on(tmp_path):
         assert not resumed.finished
 
 
+_LATE = """if True:
+    import os, pathlib, sys, time
+
+    class Late:
+        def find_spec(self, name, path=None, target=None):
+            if name == "backendmlp.sweeps.sweep":
+                parent = os.getppid()
+                pathlib.Path(__file__).with_name(f"{os.getpid()}.begins").touch()
+                while os.getppid() == parent:
+                    time.sleep(0.01)
+
+    if any("popen_loky" in argument for argument in sys.orig_argv):
+        sys.meta_path.insert(0, Late())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="processes there have no parent")
+def test_processes_that_a_sweep_killed_early_has_barely_begun_end_too(tmp_path):
+    """They find their parent gone when they import the library, before they are given a run."""
+    import_or_skip("joblib")
+    (tmp_path / "sitecustomize.py").write_text(_LATE)
+    options = ["--epochs", "5000", "--seeds", "4", "--jobs", "2", "--out", str(tmp_path / "s")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "backendmlp", "sweep", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    ) as sweeper:
+        until = time.monotonic() + 100
+        while len(list(tmp_path.glob("*.begins"))) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        workers = psutil.Process(sweeper.pid).children(recursive=True)
+        sweeper.kill()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    for process in alive:
+        process.kill()
+    assert alive == []
+
+
+def test_who_is_orphaned(monkeypatch):
+    """A process that was started for the sweep alone: the one that asks, and a cluster's, are not."""
+
+    class Parent:
+        def __init__(self, pid: int, alive: bool | None) -> None:
+            self.pid, self.alive = pid, alive
+
+        def is_alive(self) -> bool:
+            if self.alive is None:
+                raise ValueError("Invalid file object: None")
+            return self.alive
+
+    work = sweeps._Work(7, None, None, "numpy", None, False)
+    for parent, number, orphaned in (
+        (None, 1, False),  # the process that asks, whose own parent is gone
+        (Parent(8, False), 1, False),  # a worker of Dask's without its nanny
+        (Parent(7, True), 9, False),  # which a fork server has started
+        (Parent(7, False), 9, True),
+        (Parent(7, None), 7, False),  # of loky's
+        (Parent(7, None), 1, True),
+    ):
+        monkeypatch.setattr(sweeps.multiprocessing, "parent_process", lambda parent=parent: parent)
+        monkeypatch.setattr(sweeps.os, "getppid", lambda number=number: number)
+        assert sweeps._orphaned(work) is orphaned
+
+
 def test_warnings_are_told_by_the_run_and_of_data_once(few, tmp_path):
     dark = backendmlp.Dataset(
         "dark", "made here", few.train_images // 255, few.train_labels,

@@ -7,6 +7,7 @@ from their checkpoints.  Each run has the bits that it has by itself, whoever co
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -166,12 +167,18 @@ def _trained(work: _Work, folder: Path, point: Point) -> Swept:
     return Swept(point, folder, records.read(folder / RECORD), warned)
 
 
-_PARENT = os.getppid()  # of a process that joblib started, the one that asks for runs
-
-
 def _orphaned(work: _Work) -> bool:
-    """Whether this process was started for the sweep, and whoever asks for runs was killed."""
-    return work.process == _PARENT != os.getppid()
+    """Whether this process was started for the sweep, and whoever asks for runs was killed.
+
+    Workers of a cluster were started by others, and are left to them.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or parent.pid != work.process:
+        return False
+    try:
+        return not parent.is_alive()
+    except ValueError:  # one of loky's, which knows of its parent the number alone
+        return os.getppid() != work.process
 
 
 def _leave_if_orphaned(work: _Work) -> None:
