@@ -181,6 +181,43 @@ def test_another_run_in_the_folder_is_refused(few, tmp_path):
     assert str(error.value).startswith(expected)
 
 
+def test_no_table_is_lost_and_runs_that_are_not_in_it_are_counted(few, tmp_path, capsys):
+    def swept(over, **choices) -> backendmlp.sweeps.sweep.Sweep:
+        return sweep(tmp_path, over, few, epochs=1, jobs=1, **{"hidden": 6, **choices})
+
+    table = tmp_path / "sweep.csv"
+    rates = {"lr": [0.1, 0.05], "seed": [1, 2]}
+    assert swept(rates).others == []
+    first = table.read_bytes()
+    (tmp_path / "sweep.png").write_bytes(b"of rates")
+    units = {"hidden": [(5, 4), 5]}
+    found = sweep(tmp_path, units, few, epochs=1, jobs=1)
+    assert found.others == ["lr=0.05_seed=1", "lr=0.05_seed=2", "lr=0.1_seed=1", "lr=0.1_seed=2"]
+    assert found.former == tmp_path / "sweep-1.csv"
+    assert found.former.read_bytes() == first
+    assert (tmp_path / "sweep-1.png").read_bytes() == b"of rates"
+    assert not (tmp_path / "sweep.png").exists()
+    command._say_former(found)
+    assert capsys.readouterr().out == (
+        f"4 other runs are in {tmp_path} and not in this table; the table before it is kept as "
+        "sweep-1.csv\n"
+    )
+    # More of the same replaces the table; less of it, or others, does not; nothing is kept twice.
+    second = table.read_bytes()
+    assert swept({"lr": [0.1, 0.05, 0.2], "seed": [1, 2]}).former == tmp_path / "sweep-2.csv"
+    assert (tmp_path / "sweep-2.csv").read_bytes() == second
+    assert swept({"lr": [0.05, 0.2, 0.1, 0.3], "seed": [1, 2, 3]}).former is None
+    assert swept({"lr": [0.05], "seed": [1, 2, 3]}).former == tmp_path / "sweep-3.csv"
+    assert swept({"lr": [0.05], "seed": [1]}).former == tmp_path / "sweep-4.csv"
+    table.write_bytes(first)
+    assert swept({"lr": [0.05], "seed": [1]}).former == tmp_path / "sweep-1.csv"
+    for text in (b"", b"lr\n", b"lr,runs,diverged\n0.05,none,0\n", b"\xff"):
+        table.write_bytes(text)
+        kept = swept({"lr": [0.05], "seed": [1]}).former
+        assert kept is not None
+        assert kept.read_bytes() == text
+
+
 def test_the_current_folder_is_not_meant_by_an_empty_name(few, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("", None, 7):
@@ -294,7 +331,7 @@ def test_processes_that_a_sweep_killed_early_has_barely_begun_end_too(tmp_path):
 
 
 def test_who_is_orphaned(monkeypatch):
-    """A process that was started for the sweep alone: the one that asks, and a cluster's, are not."""
+    """A process that was started for the sweep: neither the one that asks, nor a cluster's."""
 
     class Parent:
         def __init__(self, pid: int, alive: bool | None) -> None:
@@ -340,15 +377,19 @@ def test_rows_without_runs_have_no_spread():
     assert rows_of([]) == []
 
 
-def test_without_joblib_one_run_at_a_time(few, tmp_path, monkeypatch):
+def test_without_joblib_one_run_at_a_time(few, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sweeps.importlib.util, "find_spec", lambda name: None)
     assert len(sweep(tmp_path, OVER, few, epochs=1, hidden=4).runs) == 4
     with pytest.raises(InputError) as error:
         sweep(tmp_path, OVER, few, epochs=1, hidden=4, jobs=2)
     assert str(error.value) == (
         "the package 'joblib' is not installed; install it with: pip install "
-        "'backendmlp[sweep]', or train one run at a time with jobs=1"
+        "'backendmlp[sweep]', or leave jobs= out to train one run at a time"
     )
+    assert ran("--out", str(tmp_path / "s"), "--seeds", "2", "--jobs", "2") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "or leave --jobs out to train one run at a time" in said
     with pytest.raises(InputError, match="jobs is 0; give a whole number above zero"):
         sweep(tmp_path, OVER, few, jobs=0)
 
@@ -439,4 +480,4 @@ def test_a_table_reads_back_exactly(tmp_path):
     value = 0.1 + 0.2
     write_table(tmp_path / "t.csv", [Row({"hidden": (3, 2)}, {"test_r2": [value]}, 0)])
     text = (tmp_path / "t.csv").read_text()
-    assert text == f"hidden,runs,diverged,test_r2_mean,test_r2_spread\n3-2,1,0,{value!r},\n"
+    assert text == f'hidden,runs,diverged,test_r2_mean,test_r2_spread\n"3,2",1,0,{value!r},\n'

@@ -15,11 +15,9 @@ from backendmlp.commands.request import weight_of_each
 from backendmlp.commands.telling import measure
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
-from backendmlp.sweeps.sweep import TABLE, Swept
+from backendmlp.sweeps.sweep import PICTURE, TABLE, Sweep, Swept
 from backendmlp.sweeps.sweep import sweep as run_all
 from backendmlp.sweeps.table import Row, deciding
-
-PICTURE = "sweep"
 
 
 def sweep(
@@ -71,13 +69,26 @@ def sweep(
         sys.exit(128 + signal.SIGINT)
     if not quiet:
         _print_rows(found.rows)
+        _say_former(found)
         print(f"written to {out / TABLE}")
     if importlib.util.find_spec("matplotlib") is not None and deciding(found.rows):
         from backendmlp.plots import save_figures, sweep_figure
 
-        for path in save_figures(out, {PICTURE: sweep_figure(found.rows)}):
+        for path in save_figures(out, {Path(PICTURE).stem: sweep_figure(found.rows)}):
             if not quiet:
                 print(f"written to {path}")
+
+
+def _say_former(found: Sweep) -> None:
+    """What of former sweeps is in the folder, if anything."""
+    parts = []
+    if count := len(found.others):
+        runs = f"{count:,} other run{'s are' if count > 1 else ' is'}"
+        parts.append(f"{runs} in {found.folder} and not in this table")
+    if found.former is not None:
+        parts.append(f"the table before it is kept as {found.former.name}")
+    if parts:
+        print("; ".join(parts))
 
 
 def _parted(
