@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -461,6 +462,10 @@ def test_a_picture_has_a_line_for_each_kind(few, tmp_path):
     axes = sweep_figure(found.rows).axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert sorted(names) == ["lr 0.05", "lr 0.1"]
+    assert "diverged" not in axes.figure.get_supxlabel()
+    rows = [*found.rows, Row({"lr": 1.0}, {}, 2), replace(found.rows[0], diverged=1)]
+    said = sweep_figure(rows).get_supxlabel()
+    assert said.endswith("\n3 runs diverged and are left out, among them all of lr 1.0")
     assert axes.get_xlabel() == "test accuracy in %"
     with pytest.raises(InputError, match="every run of the sweep diverged"):
         sweep_figure([Row({"lr": 1.0}, {}, 2)])
