@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info
 from backendmlp import backend as backends
 from backendmlp.commands.progress import Progress
 from backendmlp.commands.telling import described, plain, score
-from backendmlp.commands.together import together
+from backendmlp.commands.together import note_others, together
 from backendmlp.config import Config
 from backendmlp.data.origin import origin
 from backendmlp.digests import digest
@@ -58,6 +58,8 @@ def verify(
             _say(verdict, record.config)
         return 0 if verdict.verified else 1
 
+    if not (distributed or quiet):
+        note_others("add --distributed to share it")
     return together(distributed, work)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from backendmlp.commands.request import weight_of_each
 from backendmlp.commands.telling import measure
+from backendmlp.commands.together import note_others
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
 from backendmlp.sweeps.sweep import PICTURE, TABLE, Sweep, Swept
@@ -34,6 +35,8 @@ def sweep(
     quiet: bool,
 ) -> None:
     """Train all that ``given`` asks for, a tuple of values for each choice."""
+    if not quiet:
+        note_others("start one, which trains several networks at a time (--distributed is train's)")
     source = origin(data, dataset).open()
     named = given.get("class_weight", ())
     if any(isinstance(weights, dict) for weights in named):
