@@ -52,7 +52,8 @@ def verify(
         given = data is not None or dataset is not None
         source = origin(data, dataset).open() if given else open_data(record.data)
         count, silent = len(source.train_images), quiet or ranks.rank > 0
-        with Progress(len(record.epochs), count, quiet=silent) as progress:
+        repeated = len(record.epochs) + (record.diverged is not None)
+        with Progress(repeated, count, quiet=silent) as progress:
             verdict = hold(receipt, record, at, source, progress.epoch, progress.images, ranks)
         if ranks.rank == 0:
             _say(verdict, record.config)
@@ -98,9 +99,18 @@ def _describe_checkpoint(path: Path) -> None:
     found = checkpoints.load(path)
     position = found.state.position
     within = f", and {position:,} rows of the next" if position else ""
-    print(f"checkpoint     {path}, of a run that is not at its end")
+    print(f"checkpoint     {path}, of a run that {_fate(path.parent)}")
     print(f"epochs         {len(found.epochs)} of {found.config.epochs}{within}")
     _print_choices(found.config, found.definition, found.data)
+
+
+def _fate(folder: Path) -> str:
+    """Why the run in ``folder`` has a checkpoint."""
+    with suppress(InputError):
+        record = records.read(folder / RECORD)
+        if record.diverged is not None:
+            return f"diverged after it, in epoch {len(record.epochs) + 1}"
+    return "is not at its end"
 
 
 def _describe_receipt(path: Path) -> None:
