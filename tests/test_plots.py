@@ -196,6 +196,7 @@ class TestFigures:
         assert "lr 0.1 (3 runs): test accuracy" in said
         assert "lr 0.5 (1 run): test accuracy" in said
 
+    @pytest.mark.slow
     def test_early_stopped_runs_are_told_as_info_tells_them(self, data, tmp_path):
         given, watched = load_folder(data), {"patience": 2, "validation_split": 0.3, "epochs": 12}
         said = []
@@ -211,6 +212,7 @@ class TestFigures:
         shown = texts(backendmlp.figures(tmp_path / "0.5", tmp_path / "0.9")["curves"])
         assert all(line in shown for line in said)
 
+    @pytest.mark.slow
     def test_of_several_those_that_diverged_are_left_out_by_name(self, runs, data, tmp_path):
         for name, lr in (("e", 1e300), ("f", 1e301)):
             options = ("--hidden", "9,5", "--lr", lr, "--out", tmp_path / name, "--quiet")

@@ -182,41 +182,51 @@ def test_another_run_in_the_folder_is_refused(few, tmp_path):
     assert str(error.value).startswith(expected)
 
 
-def test_no_table_is_lost_and_runs_that_are_not_in_it_are_counted(few, tmp_path, capsys):
-    def swept(over, **choices) -> backendmlp.sweeps.sweep.Sweep:
-        return sweep(tmp_path, over, few, epochs=1, jobs=1, **{"hidden": 6, **choices})
-
-    table = tmp_path / "sweep.csv"
-    rates = {"lr": [0.1, 0.05], "seed": [1, 2]}
-    assert swept(rates).others == []
-    first = table.read_bytes()
-    (tmp_path / "sweep.png").write_bytes(b"of rates")
-    units = {"hidden": [(5, 4), 5]}
-    found = sweep(tmp_path, units, few, epochs=1, jobs=1)
-    assert found.others == ["lr=0.05_seed=1", "lr=0.05_seed=2", "lr=0.1_seed=1", "lr=0.1_seed=2"]
+def test_runs_that_are_not_in_the_table_are_counted_and_the_former_one_is_kept(
+    few, tmp_path, capsys
+):
+    settings = {"epochs": 1, "hidden": 6, "jobs": 1}
+    assert sweep(tmp_path, {"lr": [0.1, 0.05]}, few, **settings).others == []
+    first = (tmp_path / "sweep.csv").read_bytes()
+    found = sweep(tmp_path, {"batch_size": [50]}, few, **settings)
+    assert found.others == ["lr=0.05", "lr=0.1"]
     assert found.former == tmp_path / "sweep-1.csv"
     assert found.former.read_bytes() == first
-    assert (tmp_path / "sweep-1.png").read_bytes() == b"of rates"
-    assert not (tmp_path / "sweep.png").exists()
     command._say_former(found)
     assert capsys.readouterr().out == (
-        f"4 other runs are in {tmp_path} and not in this table; the table before it is kept as "
+        f"2 other runs are in {tmp_path} and not in this table; the table before it is kept as "
         "sweep-1.csv\n"
     )
-    # More of the same replaces the table; less of it, or others, does not; nothing is kept twice.
-    second = table.read_bytes()
-    assert swept({"lr": [0.1, 0.05, 0.2], "seed": [1, 2]}).former == tmp_path / "sweep-2.csv"
-    assert (tmp_path / "sweep-2.csv").read_bytes() == second
-    assert swept({"lr": [0.05, 0.2, 0.1, 0.3], "seed": [1, 2, 3]}).former is None
-    assert swept({"lr": [0.05], "seed": [1, 2, 3]}).former == tmp_path / "sweep-3.csv"
-    assert swept({"lr": [0.05], "seed": [1]}).former == tmp_path / "sweep-4.csv"
-    table.write_bytes(first)
-    assert swept({"lr": [0.05], "seed": [1]}).former == tmp_path / "sweep-1.csv"
-    for text in (b"", b"lr\n", b"lr,runs,diverged\n0.05,none,0\n", b"\xff"):
-        table.write_bytes(text)
-        kept = swept({"lr": [0.05], "seed": [1]}).former
-        assert kept is not None
-        assert kept.read_bytes() == text
+
+
+def test_no_table_that_says_more_is_lost_and_none_is_kept_twice(tmp_path):
+    def rows(runs: int, *rates: float, name: str = "lr") -> list[Row]:
+        return [Row({name: rate}, {"test_r2": [0.5] * runs}, 1) for rate in rates]
+
+    def kept(table: list[Row] | bytes, others: list[Row]) -> str | None:
+        for path in tmp_path.iterdir():
+            path.unlink()
+        (tmp_path / "sweep.png").write_bytes(b"a picture")
+        if isinstance(table, bytes):
+            (tmp_path / "sweep.csv").write_bytes(table)
+        else:
+            write_table(tmp_path / "sweep.csv", table)
+        former = sweeps._put_away(tmp_path, others)
+        pictures = [path.name for path in tmp_path.glob("*.png")]
+        assert pictures == ["sweep.png" if former is None else "sweep-1.png"]
+        return None if former is None else former.name
+
+    few = rows(2, 0.1, 0.05)
+    for more in (few, rows(2, 0.05, 0.2, 0.1), rows(3, 0.1, 0.05)):
+        assert kept(few, more) is None
+    for less in (rows(2, 0.1), rows(1, 0.1, 0.05), rows(2, 0.1, 0.05, name="l2")):
+        assert kept(few, less) == "sweep-1.csv"
+    for text in (b"", b"lr\n", b"lr,runs,diverged\n0.1,none,0\n", b"\xff"):
+        assert kept(text, few) == "sweep-1.csv"
+    write_table(tmp_path / "sweep.csv", few)
+    assert sweeps._put_away(tmp_path, rows(2, 0.1)) == tmp_path / "sweep-2.csv"
+    write_table(tmp_path / "sweep.csv", few)
+    assert sweeps._put_away(tmp_path, rows(2, 0.1)) == tmp_path / "sweep-2.csv"
 
 
 def test_the_current_folder_is_not_meant_by_an_empty_name(few, tmp_path, monkeypatch):
