@@ -276,7 +276,8 @@ def plot(runs: Sequence[Path], **options: Any) -> None:
     Of a regression: curves, and what it predicts beside what is true.
 
     Several runs give one picture of their curves: those that differ in the seed alone as their mean
-    with one standard deviation.  --data and --dataset say where the run's data are now.
+    with one standard deviation; those that diverged are left out.  --data and --dataset say where
+    the run's data are now.
     """
     from backendmlp.commands import plot as command
 

@@ -12,7 +12,6 @@ from backendmlp.data import Dataset
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, shown
 from backendmlp.mlp import MLP
-from backendmlp.runs import record as records
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.record import Record
 from backendmlp.runs.stored import model_of, receipt_of
@@ -30,12 +29,10 @@ class Mistake:
     probability: float
 
 
-def read_record(run: StrPath) -> Record:
-    """The receipt of ``run``, a run's folder or the run.json in it, with at least one epoch."""
-    record = records.read(receipt_of(run))
+def require_epochs(run: StrPath, record: Record) -> None:
+    """Refuse a ``run`` that has nothing to draw."""
     if not record.epochs:
         raise InputError(f"run {shown(run)} has no finished epoch; there is nothing to plot yet")
-    return record
 
 
 def read_network(run: StrPath) -> MLP:

@@ -21,20 +21,18 @@ from backendmlp.files import StrPath, shown, writable_folder, write_atomically
 from backendmlp.findings import (
     picture_shape,
     read_network,
-    read_record,
+    require_epochs,
     require_same,
     try_network,
     try_regression,
 )
 from backendmlp.runs.parsing import Data
-from backendmlp.runs.record import Record
+from backendmlp.runs.record import Record, read
 from backendmlp.runs.stored import receipt_of
 from backendmlp.sweeps.table import Row, deciding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from backendmlp.training.epochs import EpochRecord
 
 Array = Any
 
@@ -78,7 +76,7 @@ def figures(
     weights of the first layer), and of classes ``mistakes``.  Of several runs ``curves`` alone:
     those that differ in nothing but the seed and the number of epochs as their mean with one
     standard deviation, over the epochs that all of them have; others beside them, up to seven
-    kinds.
+    kinds; those that diverged are left out, and a :class:`UserWarning` names them.
 
     ``dataset`` is the run's; if None, it is opened where the receipt says it came from.  Where it,
     or the run's model, is not at hand, a :class:`UserWarning` says so, and what needs it is left
@@ -110,20 +108,18 @@ def draw(
     for number, place in enumerate(places):
         if place in places[:number]:
             raise InputError(f"run {shown(runs[number])} is named twice; name each once")
-    records = {place: read_record(run) for place, run in zip(places, runs, strict=True)}
-    groups = _groups(list(records.values()))
+    records, missing = _drawable(runs)
+    groups = _groups(records)
     if len(runs) > 1 and dataset is not None:
         raise InputError("several runs are drawn from their receipts alone; give no data")
-    missing = None
     with _style():
         from backendmlp import drawing
 
-        score = drawing.R2 if _is_regression(list(records.values())) else drawing.ACCURACY
-        (record, *more) = records.values()
-        kept = None if more else _kept(record)
-        result = {"curves": drawing.curves(groups, titles, score, kept)}
-        if not more:
-            others, missing = _draw_network(runs[0], record.data, dataset, titles, images)
+        score = drawing.R2 if _is_regression(records) else drawing.ACCURACY
+        epochs = {name: [record.epochs for record in group] for name, group in groups.items()}
+        result = {"curves": drawing.curves(epochs, titles, score, _kept(groups))}
+        if len(runs) == 1:
+            others, missing = _draw_network(runs[0], records[0].data, dataset, titles, images)
             result.update(others)
         for figure in result.values():
             figure.draw_without_rendering()  # what is made late is made now, in this style
@@ -146,7 +142,9 @@ def sweep_figure(rows: Sequence[Row]) -> Figure:
         score = drawing.R2 if name.endswith("_r2") else drawing.ACCURACY
         values = [row.found[name] for row in shown]
         names = [row.name for row in shown]
-        figure = drawing.kinds(names, values, score, name.partition("_")[0])
+        diverged = sum(row.diverged for row in rows)
+        lost = [row.name for row in rows if not row.runs]
+        figure = drawing.kinds(names, values, score, name.partition("_")[0], diverged, lost)
         figure.draw_without_rendering()
     return figure
 
@@ -197,22 +195,44 @@ def _is_regression(records: Sequence[Record]) -> bool:
     return kinds.pop()
 
 
-def _kept(record: Record) -> int | None:
-    """The epoch whose weights the run ended with, where that was not the last."""
-    ending = record.ending
-    return None if ending is None or ending == record.epochs[-1] else ending.epoch
+def _drawable(runs: Sequence[StrPath]) -> tuple[list[Record], str | None]:
+    """The receipts of ``runs``; where some diverged and some did not, of these, and a warning."""
+    records = [read(receipt_of(run)) for run in runs]
+    lost = [shown(run) for run, record in zip(runs, records, strict=True) if record.diverged]
+    if lost and len(lost) < len(runs):
+        names = ", ".join(lost[:10]) + ", ..." * (len(lost) > 10)
+        missing = f"left out, since {'it' if len(lost) == 1 else 'they'} diverged: {names}"
+    else:
+        missing = None
+    kept = [
+        (run, record)
+        for run, record in zip(runs, records, strict=True)
+        if missing is None or not record.diverged
+    ]
+    for run, record in kept:
+        require_epochs(run, record)
+    return [record for _, record in kept], missing
 
 
-def _groups(records: Sequence[Record]) -> dict[str, list[list[EpochRecord]]]:
-    """The epochs of runs of one kind, under a name that says what makes the kind different."""
-    kinds: dict[tuple[Any, ...], list[list[EpochRecord]]] = {}
+def _kept(groups: Mapping[str, Sequence[Record]]) -> dict[str, list[int]]:
+    """The epochs whose weights runs ended with, of the groups that watched for their best ones."""
+    return {
+        name: [record.ending.epoch for record in group if record.ending is not None]
+        for name, group in groups.items()
+        if group[0].config.patience is not None
+    }
+
+
+def _groups(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """The runs of one kind, under a name that says what makes the kind different."""
+    kinds: dict[tuple[Any, ...], list[Record]] = {}
     names = {record.data.sha256: record.data.origin.name for record in records}
     alike = len(set(names.values())) < len(names)
     keys = [key for key in asdict(records[0].config) if key not in _CHANCE]
     for record in records:
         config = asdict(record.config)
         kind = (record.data.sha256, *(config[key] for key in keys))
-        kinds.setdefault(kind, []).append(record.epochs)
+        kinds.setdefault(kind, []).append(record)
     if len(kinds) > _MAX_GROUPS:
         raise InputError(
             f"the runs are of {len(kinds)} kinds, and one picture holds {_MAX_GROUPS}; name fewer"

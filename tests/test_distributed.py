@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import commandline as cl
 import golden
 import numpy as np
 import pytest
@@ -564,6 +565,75 @@ def test_another_launcher_is_refused(mpi, tmp_path):
     )
     assert process.returncode == 2
     assert process.stderr.startswith("Error: 4 processes were started and this one sees 1: ")
+    assert not (tmp_path / "run").exists()
+
+
+STARTED = "2 processes were started at once (PMI_SIZE is 2), and each "
+
+
+@pytest.mark.parametrize(
+    ("found", "variable", "rank"),
+    [
+        ({}, None, None),
+        ({"PMI_SIZE": "1", "PMI_RANK": "0"}, None, None),
+        ({"PMI_SIZE": "4", "PMI_RANK": "3"}, "PMI_SIZE", 3),
+        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "1"}, "OMPI_COMM_WORLD_SIZE", 1),
+        # A script of sbatch's, of several tasks; and mpiexec in it.
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_TASK_PID": "7"}, None, None),
+        ({"SLURM_NTASKS": "4", "SLURM_TASK_PID": "7", "PMI_SIZE": "4"}, "PMI_SIZE", 0),
+        # What srun started: this process, or the shell or the script that it is in.
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2", "SLURM_TASK_PID": str(os.getpid())},
+         "SLURM_STEP_NUM_TASKS", 2),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0", "SLURM_TASK_PID": "7"}, None, None),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_TASK_PID": "7", "PMI_SIZE": "4"}, None, None),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "4", "SLURM_TASK_PID": str(os.getpid())},
+         None, None),
+    ],
+)  # fmt: skip
+def test_who_was_started_with_others(monkeypatch, found, variable, rank):
+    for name in list(os.environ):
+        if name.startswith(("PMI", "OMPI", "MV2", "SLURM")):
+            monkeypatch.delenv(name)
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    others = joining.launched()
+    assert (others and (others.variable, others.rank)) == (variable and (variable, rank))
+
+
+def test_processes_that_do_not_train_together_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PMI_SIZE", "2")
+    refused = cl.call("train", "--out", tmp_path / "other", "--epochs", 1)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == (
+        f"Error: {STARTED}would train by itself; add --distributed to train one network together, "
+        "or unset PMI_SIZE where each is to train another\n"
+    )
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_processes_that_do_other_work_by_themselves_are_told_so_once(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    train_run(run, config=Config((4,), epochs=1), keep_epochs=False)
+    monkeypatch.setenv("PMI_SIZE", "2")
+    sweep = ("sweep", "--out", tmp_path / "s", "--epochs", 1, "--hidden", 4, "--jobs", 1)
+    for rank in "01":
+        monkeypatch.setenv("PMI_RANK", rank)
+        for arguments in (("evaluate", run), ("verify", run), sweep):
+            result = cl.call(*arguments)
+            assert result.code == 0
+            said = [line for line in result.err.splitlines() if "processes were started" in line]
+            assert len(said) == (rank == "0")
+            assert all(line.startswith(f"Warning: {STARTED}does all of") for line in said)
+            assert all("--distributed" in line for line in said)
+
+
+@pytest.mark.slow
+def test_real_ranks_that_do_not_train_together_are_refused(mpi, tmp_path):
+    arguments = ["-m", "backendmlp", "train", "--out", str(tmp_path / "run")]
+    process = launch(arguments, arguments)
+    assert process.returncode == 2
+    assert "add --distributed to train one network together" in process.stderr
     assert not (tmp_path / "run").exists()
 
 

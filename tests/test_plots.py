@@ -18,7 +18,7 @@ from backendmlp.data import Dataset, load_folder, load_sample
 from backendmlp.data.origin import Origin
 from backendmlp.errors import InputError
 from backendmlp.findings import Mistake, try_network
-from backendmlp.runs.record import Data, Record
+from backendmlp.runs.record import Data, Record, read
 from backendmlp.training.epochs import EpochRecord
 
 NAMES = ["curves", "confusion", "hidden_units", "mistakes"]
@@ -196,6 +196,39 @@ class TestFigures:
         assert "lr 0.1 (3 runs): test accuracy" in said
         assert "lr 0.5 (1 run): test accuracy" in said
 
+    @pytest.mark.slow
+    def test_early_stopped_runs_are_told_as_info_tells_them(self, data, tmp_path):
+        given, watched = load_folder(data), {"patience": 2, "validation_split": 0.3, "epochs": 12}
+        said = []
+        for lr in (0.5, 0.9):
+            config = backendmlp.Config(5, lr=lr, tol=0.05, **watched)
+            run = backendmlp.train_run(tmp_path / str(lr), given, config, keep_epochs=False)
+            ending = read(run.folder / "run.json").ending
+            assert ending != run.epochs[-1]
+            said.append(
+                f"lr {lr} (1 run): test accuracy {ending.test_accuracy:.2%} after epoch "
+                f"{ending.epoch}".replace("%", " %")
+            )
+        shown = texts(backendmlp.figures(tmp_path / "0.5", tmp_path / "0.9")["curves"])
+        assert all(line in shown for line in said)
+
+    @pytest.mark.slow
+    def test_of_several_those_that_diverged_are_left_out_by_name(self, runs, data, tmp_path):
+        for name, lr in (("e", 1e300), ("f", 1e301)):
+            options = ("--hidden", "9,5", "--lr", lr, "--out", tmp_path / name, "--quiet")
+            assert "diverged" in cl.train("--data", data, *options).err
+        many = runs["a"], tmp_path / "e", runs["b"], tmp_path / "f"
+        with pytest.warns(UserWarning, match="left out, since they diverged: ") as caught:
+            found = backendmlp.figures(*many)
+        assert f"diverged: {tmp_path / 'e'}, {tmp_path / 'f'}" in str(caught[0].message)
+        assert texts(found["curves"]) == texts(backendmlp.figures(*many[::2])["curves"])
+        result = cl.call("plot", *many[:2], "--out", tmp_path / "out")
+        assert (result.code, result.err) == (
+            0, f"Warning: left out, since it diverged: {tmp_path / 'e'}\n"
+        )  # fmt: skip
+        with pytest.raises(InputError, match="has no finished epoch"):
+            backendmlp.figures(*many[1::2])
+
     def test_warns_of_what_is_missing(self, runs, folder, data):
         moved = data.rename(folder / "moved")
         try:
@@ -323,7 +356,7 @@ class TestCurves:
             dataclasses.replace(record, validation_loss=loss, validation_accuracy=1 - loss)
             for record, loss in zip(history(3), (0.5, 0.25, 0.4), strict=True)
         ]
-        figure = drawing.curves({"": [records]}, kept=2)
+        figure = drawing.curves({"": [records]}, kept={"": [2]})
         said = texts(figure)
         for text in (
             "lowest validation loss in epoch 2",
@@ -339,6 +372,25 @@ class TestCurves:
         for axes in figure.axes:
             (line,) = (line for line in axes.lines if list(line.get_xdata()) == [2, 2])
             assert line.get_linestyle() == "--"
+
+    def test_what_runs_came_to_is_told_of_the_epochs_whose_weights_they_kept(self):
+        def watched(best: int, count: int) -> list[EpochRecord]:
+            return [
+                dataclasses.replace(record, test_accuracy=0.9 if record.epoch == best else 0.5)
+                for record in history(count)
+            ]
+
+        one, other = watched(2, 4), watched(3, 5)
+        groups, kept = {"a": [one, other], "b": [one], "c": [history(3)]}, {"a": [2, 3], "b": [2]}
+        said = texts(drawing.curves(groups, kept=kept))
+        assert "a (2 runs): test accuracy 90.00 % after the epochs kept, 2 to 3" in said
+        assert "b (1 run): test accuracy 90.00 % after epoch 2" in said
+        assert "c (1 run): test accuracy 75.00 % after epoch 3" in said
+        said = texts(drawing.curves({"": [one, other]}, kept={"": [2, 3]}))
+        assert "weights kept: test accuracy 90.00 % after the epochs kept, 2 to 3" in said
+        assert "test 50.00 %" in said  # where the line ends
+        said = texts(drawing.curves({"": [one[:2], other[:3]]}, kept={"": [2, 3]}))
+        assert "weights kept" not in said
 
     def test_labels_of_lines_that_end_together_stay_apart(self):
         records = history(4, test_loss=0.5, validation_loss=0.5, validation_accuracy=0.75)

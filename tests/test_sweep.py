@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,53 @@ def test_another_run_in_the_folder_is_refused(few, tmp_path):
     assert str(error.value).startswith(expected)
 
 
+def test_runs_that_are_not_in_the_table_are_counted_and_the_former_one_is_kept(
+    few, tmp_path, capsys
+):
+    settings = {"epochs": 1, "hidden": 6, "jobs": 1}
+    assert sweep(tmp_path, {"lr": [0.1, 0.05]}, few, **settings).others == []
+    first = (tmp_path / "sweep.csv").read_bytes()
+    found = sweep(tmp_path, {"batch_size": [50]}, few, **settings)
+    assert found.others == ["lr=0.05", "lr=0.1"]
+    assert found.former == tmp_path / "sweep-1.csv"
+    assert found.former.read_bytes() == first
+    command._say_former(found)
+    assert capsys.readouterr().out == (
+        f"2 other runs are in {tmp_path} and not in this table; the table before it is kept as "
+        "sweep-1.csv\n"
+    )
+
+
+def test_no_table_that_says_more_is_lost_and_none_is_kept_twice(tmp_path):
+    def rows(runs: int, *rates: float, name: str = "lr") -> list[Row]:
+        return [Row({name: rate}, {"test_r2": [0.5] * runs}, 1) for rate in rates]
+
+    def kept(table: list[Row] | bytes, others: list[Row]) -> str | None:
+        for path in tmp_path.iterdir():
+            path.unlink()
+        (tmp_path / "sweep.png").write_bytes(b"a picture")
+        if isinstance(table, bytes):
+            (tmp_path / "sweep.csv").write_bytes(table)
+        else:
+            write_table(tmp_path / "sweep.csv", table)
+        former = sweeps._put_away(tmp_path, others)
+        pictures = [path.name for path in tmp_path.glob("*.png")]
+        assert pictures == ["sweep.png" if former is None else "sweep-1.png"]
+        return None if former is None else former.name
+
+    few = rows(2, 0.1, 0.05)
+    for more in (few, rows(2, 0.05, 0.2, 0.1), rows(3, 0.1, 0.05)):
+        assert kept(few, more) is None
+    for less in (rows(2, 0.1), rows(1, 0.1, 0.05), rows(2, 0.1, 0.05, name="l2")):
+        assert kept(few, less) == "sweep-1.csv"
+    for text in (b"", b"lr\n", b"lr,runs,diverged\n0.1,none,0\n", b"\xff"):
+        assert kept(text, few) == "sweep-1.csv"
+    write_table(tmp_path / "sweep.csv", few)
+    assert sweeps._put_away(tmp_path, rows(2, 0.1)) == tmp_path / "sweep-2.csv"
+    write_table(tmp_path / "sweep.csv", few)
+    assert sweeps._put_away(tmp_path, rows(2, 0.1)) == tmp_path / "sweep-2.csv"
+
+
 def test_the_current_folder_is_not_meant_by_an_empty_name(few, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("", None, 7):
@@ -252,6 +300,73 @@ def test_processes_of_a_sweep_that_was_killed_end_and_it_goes_on(tmp_path):
         assert not resumed.finished
 
 
+_LATE = """if True:
+    import os, pathlib, sys, time
+
+    class Late:
+        def find_spec(self, name, path=None, target=None):
+            if name == "backendmlp.sweeps.sweep":
+                parent = os.getppid()
+                pathlib.Path(__file__).with_name(f"{os.getpid()}.begins").touch()
+                while os.getppid() == parent:
+                    time.sleep(0.01)
+
+    if any("popen_loky" in argument for argument in sys.orig_argv):
+        sys.meta_path.insert(0, Late())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="processes there have no parent")
+def test_processes_that_a_sweep_killed_early_has_barely_begun_end_too(tmp_path):
+    """They find their parent gone when they import the library, before they are given a run."""
+    import_or_skip("joblib")
+    (tmp_path / "sitecustomize.py").write_text(_LATE)
+    options = ["--epochs", "5000", "--seeds", "4", "--jobs", "2", "--out", str(tmp_path / "s")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "backendmlp", "sweep", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    ) as sweeper:
+        until = time.monotonic() + 100
+        while len(list(tmp_path.glob("*.begins"))) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        workers = psutil.Process(sweeper.pid).children(recursive=True)
+        sweeper.kill()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    for process in alive:
+        process.kill()
+    assert alive == []
+
+
+def test_who_is_orphaned(monkeypatch):
+    """A process that was started for the sweep: neither the one that asks, nor a cluster's."""
+
+    class Parent:
+        def __init__(self, pid: int, alive: bool | None) -> None:
+            self.pid, self.alive = pid, alive
+
+        def is_alive(self) -> bool:
+            if self.alive is None:
+                raise ValueError("Invalid file object: None")
+            return self.alive
+
+    work = sweeps._Work(7, None, None, "numpy", None, False)
+    for parent, number, orphaned in (
+        (None, 1, False),  # the process that asks, whose own parent is gone
+        (Parent(8, False), 1, False),  # a worker of Dask's without its nanny
+        (Parent(7, True), 9, False),  # which a fork server has started
+        (Parent(7, False), 9, True),
+        (Parent(7, None), 7, False),  # of loky's
+        (Parent(7, None), 1, True),
+    ):
+        monkeypatch.setattr(sweeps.multiprocessing, "parent_process", lambda parent=parent: parent)
+        monkeypatch.setattr(sweeps.os, "getppid", lambda number=number: number)
+        assert sweeps._orphaned(work) is orphaned
+
+
 def test_warnings_are_told_by_the_run_and_of_data_once(few, tmp_path):
     dark = backendmlp.Dataset(
         "dark", "made here", few.train_images // 255, few.train_labels,
@@ -273,15 +388,19 @@ def test_rows_without_runs_have_no_spread():
     assert rows_of([]) == []
 
 
-def test_without_joblib_one_run_at_a_time(few, tmp_path, monkeypatch):
+def test_without_joblib_one_run_at_a_time(few, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sweeps.importlib.util, "find_spec", lambda name: None)
     assert len(sweep(tmp_path, OVER, few, epochs=1, hidden=4).runs) == 4
     with pytest.raises(InputError) as error:
         sweep(tmp_path, OVER, few, epochs=1, hidden=4, jobs=2)
     assert str(error.value) == (
         "the package 'joblib' is not installed; install it with: pip install 'joblib>=1.3', "
-        "or train one run at a time with jobs=1"
+        "or leave jobs= out to train one run at a time"
     )
+    assert ran("--out", str(tmp_path / "s"), "--seeds", "2", "--jobs", "2") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "or leave --jobs out to train one run at a time" in said
     with pytest.raises(InputError, match="jobs is 0; give a whole number above zero"):
         sweep(tmp_path, OVER, few, jobs=0)
 
@@ -353,6 +472,10 @@ def test_a_picture_has_a_line_for_each_kind(few, tmp_path):
     axes = sweep_figure(found.rows).axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert sorted(names) == ["lr 0.05", "lr 0.1"]
+    assert "diverged" not in axes.figure.get_supxlabel()
+    rows = [*found.rows, Row({"lr": 1.0}, {}, 2), replace(found.rows[0], diverged=1)]
+    said = sweep_figure(rows).get_supxlabel()
+    assert said.endswith("\n3 runs diverged and are left out, among them all of lr 1.0")
     assert axes.get_xlabel() == "test accuracy in %"
     with pytest.raises(InputError, match="every run of the sweep diverged"):
         sweep_figure([Row({"lr": 1.0}, {}, 2)])
@@ -372,4 +495,4 @@ def test_a_table_reads_back_exactly(tmp_path):
     value = 0.1 + 0.2
     write_table(tmp_path / "t.csv", [Row({"hidden": (3, 2)}, {"test_r2": [value]}, 0)])
     text = (tmp_path / "t.csv").read_text()
-    assert text == f"hidden,runs,diverged,test_r2_mean,test_r2_spread\n3-2,1,0,{value!r},\n"
+    assert text == f'hidden,runs,diverged,test_r2_mean,test_r2_spread\n"3,2",1,0,{value!r},\n'

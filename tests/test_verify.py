@@ -13,7 +13,7 @@ import pytest
 from commandline import DIGEST, call, receipt, train, write_data
 from conftest import open_or_skip
 
-from backendmlp import InputError, digests, verify
+from backendmlp import Config, Dataset, InputError, digests, train_run, verify
 from backendmlp.data import load_folder
 from backendmlp.runs.modelfile import load_model, save_model
 
@@ -167,6 +167,45 @@ def test_an_interrupted_run_is_verified_as_far_as_it_went(run: Path):
     assert call("verify", run, "--quiet") == (0, f"{verdict}, {later}\n", "")
     (run / "model.safetensors").unlink()
     assert call("verify", run / "run.json", "--quiet") == (0, f"{verdict}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("lr", "far", "done"), [(1e300, 1.0, 0), (1e40, 1.0, 1), (0.1, 1e200, 0)], ids=str
+)
+def test_of_a_run_that_diverged_the_epoch_that_did_is_repeated_too(
+    lr: float, far: float, done: int, tmp_path: Path
+):
+    """In its first epoch, in a later one, and on test data alone, whose targets are ``far`` out."""
+    rows = np.random.default_rng(1).normal(size=(20, 3))
+    given = Dataset("rows", "made here", rows, rows[:, 0], rows, far * rows[:, 0])
+    config = Config((), loss="squared_error", lr=lr, batch_size=20, epochs=9)
+    with pytest.raises(InputError, match="the training diverged in epoch"):
+        train_run(tmp_path, given, config)
+    count = len(receipt(tmp_path)["epochs"])
+    assert count == done
+    verdict = verify(tmp_path, given)
+    assert verdict
+    assert (verdict.agreed, verdict.diverged) == (count, count + 1)
+    epochs = "1 of 1 epoch" if done else "0 of 0 epochs"
+    assert str(verdict) == (
+        f"verified: {epochs}, weights sha256 {verdict.weights_sha256}, model.safetensors agrees; "
+        f"epoch {count + 1} diverged, as in the run"
+    )
+    said = call("info", tmp_path).out
+    assert f"of a run that diverged after it, in epoch {count + 1}\n" in said
+    assert "not at its end" not in said
+
+
+def test_a_divergence_that_is_none_here_differs(run: Path):
+    def cut(found: dict[str, Any]) -> None:
+        found["epochs"].pop()
+        found["diverged"] = "the training diverged in epoch 2"
+        for name in ("weights_sha256", "predictions_sha256"):
+            found[name] = found["epochs"][-1][name]
+
+    edit(run, cut)
+    said = "differs: epoch 2 diverged, and does not here (1 of 1 epoch agrees)\n"
+    assert call("verify", run / "run.json", "--quiet") == (1, said, "")
 
 
 def _three_weights(parameters: dict[str, np.ndarray]) -> None:

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info
 from backendmlp import backend as backends
 from backendmlp.commands.progress import Progress
 from backendmlp.commands.telling import described, plain, score
-from backendmlp.commands.together import together
+from backendmlp.commands.together import note_others, together
 from backendmlp.config import Config
 from backendmlp.data.origin import origin
 from backendmlp.digests import digest
@@ -52,12 +52,15 @@ def verify(
         given = data is not None or dataset is not None
         source = origin(data, dataset).open() if given else open_data(record.data)
         count, silent = len(source.train_images), quiet or ranks.rank > 0
-        with Progress(len(record.epochs), count, quiet=silent) as progress:
+        repeated = len(record.epochs) + (record.diverged is not None)
+        with Progress(repeated, count, quiet=silent) as progress:
             verdict = hold(receipt, record, at, source, progress.epoch, progress.images, ranks)
         if ranks.rank == 0:
             _say(verdict, record.config)
         return 0 if verdict.verified else 1
 
+    if not (distributed or quiet):
+        note_others("add --distributed to share it")
     return together(distributed, work)
 
 
@@ -96,9 +99,18 @@ def _describe_checkpoint(path: Path) -> None:
     found = checkpoints.load(path)
     position = found.state.position
     within = f", and {position:,} rows of the next" if position else ""
-    print(f"checkpoint     {path}, of a run that is not at its end")
+    print(f"checkpoint     {path}, of a run that {_fate(path.parent)}")
     print(f"epochs         {len(found.epochs)} of {found.config.epochs}{within}")
     _print_choices(found.config, found.definition, found.data)
+
+
+def _fate(folder: Path) -> str:
+    """Why the run in ``folder`` has a checkpoint."""
+    with suppress(InputError):
+        record = records.read(folder / RECORD)
+        if record.diverged is not None:
+            return f"diverged after it, in epoch {len(record.epochs) + 1}"
+    return "is not at its end"
 
 
 def _describe_receipt(path: Path) -> None:

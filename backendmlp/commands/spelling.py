@@ -14,6 +14,7 @@ _OPTIONS = {
     "dataset": "--data or --dataset",
     "loss": "--loss",
     "out": "--out",
+    "jobs": "--jobs",
 }
 _ARGUMENT = re.compile(rf"\b({'|'.join(_OPTIONS)})=(?:'([^']*)')?(?![\w(\[])")
 

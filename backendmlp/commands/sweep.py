@@ -13,13 +13,12 @@ from typing import Any
 
 from backendmlp.commands.request import weight_of_each
 from backendmlp.commands.telling import measure
+from backendmlp.commands.together import note_others
 from backendmlp.data.origin import origin
 from backendmlp.errors import InputError
-from backendmlp.sweeps.sweep import TABLE, Swept
+from backendmlp.sweeps.sweep import PICTURE, TABLE, Sweep, Swept
 from backendmlp.sweeps.sweep import sweep as run_all
 from backendmlp.sweeps.table import Row, deciding
-
-PICTURE = "sweep"
 
 
 def sweep(
@@ -36,6 +35,8 @@ def sweep(
     quiet: bool,
 ) -> None:
     """Train all that ``given`` asks for, a tuple of values for each choice."""
+    if not quiet:
+        note_others("start one, which trains several networks at a time (--distributed is train's)")
     source = origin(data, dataset).open()
     named = given.get("class_weight", ())
     if any(isinstance(weights, dict) for weights in named):
@@ -71,13 +72,26 @@ def sweep(
         sys.exit(128 + signal.SIGINT)
     if not quiet:
         _print_rows(found.rows)
+        _say_former(found)
         print(f"written to {out / TABLE}")
     if importlib.util.find_spec("matplotlib") is not None and deciding(found.rows):
         from backendmlp.plots import save_figures, sweep_figure
 
-        for path in save_figures(out, {PICTURE: sweep_figure(found.rows)}):
+        for path in save_figures(out, {Path(PICTURE).stem: sweep_figure(found.rows)}):
             if not quiet:
                 print(f"written to {path}")
+
+
+def _say_former(found: Sweep) -> None:
+    """What of former sweeps is in the folder, if anything."""
+    parts = []
+    if count := len(found.others):
+        runs = f"{count:,} other run{'s are' if count > 1 else ' is'}"
+        parts.append(f"{runs} in {found.folder} and not in this table")
+    if found.former is not None:
+        parts.append(f"the table before it is kept as {found.former.name}")
+    if parts:
+        print("; ".join(parts))
 
 
 def _parted(

@@ -15,7 +15,7 @@ from backendmlp.commands.progress import Progress
 from backendmlp.commands.request import Request, new_config, resumed_config
 from backendmlp.commands.stopping import Stop, stopping
 from backendmlp.commands.telling import described, ending
-from backendmlp.commands.together import together
+from backendmlp.commands.together import refuse_others, together
 from backendmlp.config import Config
 from backendmlp.data import Dataset
 from backendmlp.errors import InputError
@@ -39,6 +39,8 @@ def run(request: Request) -> int:
         quiet = request.quiet or ranks.rank > 0
         return _begin_or_resume(replace(request, quiet=quiet), ranks)
 
+    if not request.distributed:
+        refuse_others()
     return together(request.distributed, work)
 
 

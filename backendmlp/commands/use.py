@@ -12,6 +12,7 @@ import numpy as np
 
 from backendmlp.commands import printing
 from backendmlp.commands.telling import loss, measure, plain
+from backendmlp.commands.together import note_others
 from backendmlp.data import Dataset, load_inputs, read_pictures
 from backendmlp.data.npz import is_archive
 from backendmlp.data.origin import origin
@@ -42,6 +43,7 @@ def evaluate(
     The data are those asked for, or else those that the model was trained on; the digest is of the
     predictions.
     """
+    note_others("start one, since --distributed is of train and verify")
     mlp = _load(path, backend, device)
     given = data is not None or dataset is not None
     known = _known_data(path)

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -19,13 +20,45 @@ from backendmlp.extras import install
 from backendmlp.ranks import ALONE, Ranks
 from backendmlp.training.trainer import DivergenceError
 
-# What launchers tell each process they start: how many there are.
-_LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+# What launchers tell each process they start: how many there are, and which of them it is.
+_LAUNCHED = {
+    "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",
+    "PMI_SIZE": "PMI_RANK",
+    "MV2_COMM_WORLD_SIZE": "MV2_COMM_WORLD_RANK",
+    "SLURM_STEP_NUM_TASKS": "SLURM_PROCID",
+}
 # Who sets one of these knows how many threads a rank is to have.
 _THREADS = {
     "openmp": ("OMP_NUM_THREADS",),
     "blas": ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS"),
 }
+
+
+@dataclass(frozen=True)
+class Launched:
+    """That a launcher started ``size`` processes at once, of which this is number ``rank``.
+
+    ``variable`` is the one of the environment that says so.
+    """
+
+    variable: str
+    size: int
+    rank: int
+
+
+def launched() -> Launched | None:
+    """What started this process among others; None where it is a single one.
+
+    Within an allocation of Slurm's it is, unless ``srun`` started this very process: in a script,
+    or a shell (``srun --pty``), whose variables are inherited, one is meant.
+    """
+    step = os.environ.get("SLURM_STEP_NUM_TASKS")
+    inherited = os.environ.get("SLURM_TASK_PID") != str(os.getpid())
+    for size, rank in _LAUNCHED.items():
+        text = os.environ.get(size, "")
+        if _count(text) > 1 and not (inherited and text == step):
+            return Launched(size, int(text), _count(os.environ.get(rank, "")))
+    return None
 
 
 @contextmanager

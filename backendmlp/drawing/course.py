@@ -56,28 +56,29 @@ def curves(
     groups: Mapping[str, _Group],
     titles: bool = True,
     score: Score = ACCURACY,
-    kept: int | None = None,
+    kept: Mapping[str, Sequence[int]] | None = None,
 ) -> Figure:
     """Loss and score over the epochs, side by side.
 
     ``groups`` has the epochs of one or more runs under each name, which is shown where there are
     several.  The runs of a group are drawn as their mean, with a band of one standard deviation.
-    ``kept`` is the epoch, from 1, whose weights a single run ended with, if not the last one's.
+    ``kept`` has, of groups that watched for their best epochs, those whose weights each run ended
+    with, from 1: what such a group came to is told of these.
     """
+    kept = kept or {}
     alone = len(groups) == 1
     shown = _shown_data(groups)
     width = 8 if len(shown) == 1 else 9  # titles and labels are longer with validation data
     figure = Figure(figsize=(width, 3.5))
     panels = figure.subplots(1, 2)
-    ends, labels = _draw_lines(panels, groups, score, shown)
+    lasts, labels = _draw_lines(panels, groups, score, shown)
+    bests = {name: _best_end(groups[name], kept[name], score, shown) for name in kept}
     most = max(len(epochs) for runs in groups.values() for epochs in runs)
     for axes in panels:
         _set_epochs(axes, most)
     notes = _notes(groups, shown)
-    if kept is not None and alone:
-        notes.append(f"vertical line: epoch {kept}, whose weights the run ended with")
-        for axes in panels:
-            axes.axvline(kept, color=_GRAY, lw=0.8, ls=(0, (4, 3)), zorder=1)
+    if alone:
+        notes += _mark_kept(panels, groups, kept, bests)
     if score is R2 and panels[1].get_ylim()[0] < _LOWEST:
         panels[1].set_ylim(bottom=_LOWEST)
         notes.append(f"R² below {_LOWEST:g} is not shown")
@@ -94,8 +95,38 @@ def curves(
         for axes, found in zip(panels, labels, strict=True):
             put_labels(axes, found)
     else:
+        ends = [bests.get(name, last) for name, last in zip(groups, lasts, strict=True)]
         _add_legends(figure, panels[0], groups, ends, shown)
     return figure
+
+
+def _best_end(runs: _Group, kept: Sequence[int], score: Score, shown: Sequence[str]) -> str:
+    """What ``runs`` came to in the epochs that they ``kept``, in words."""
+    columns = _columns(runs, f"{shown[-1]}_{score.field}")
+    values = np.array([column[epoch - 1] for column, epoch in zip(columns, kept, strict=True)])
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    text = _value(score.factor * values.mean(), score.factor * spread, score.form, score.unit)
+    low, high = min(kept), max(kept)
+    epochs = f"epoch {low}" if low == high else f"the epochs kept, {low} to {high}"
+    return f"{shown[-1]} {score.name} {text} after {epochs}"
+
+
+def _mark_kept(
+    panels: Sequence[Axes],
+    groups: Mapping[str, _Group],
+    kept: Mapping[str, Sequence[int]],
+    bests: Mapping[str, str],
+) -> list[str]:
+    """Show which epochs the runs of the only group ended with, where those are not the last."""
+    ((name, runs),) = groups.items()
+    if all(epoch == len(run) for run, epoch in zip(runs, kept.get(name, ()), strict=False)):
+        return []
+    if len(runs) > 1:
+        return [f"weights kept: {bests[name]}"]
+    (epoch,) = kept[name]
+    for axes in panels:
+        axes.axvline(epoch, color=_GRAY, lw=0.8, ls=(0, (4, 3)), zorder=1)
+    return [f"vertical line: epoch {epoch}, whose weights the run ended with"]
 
 
 def _draw_lines(
@@ -231,11 +262,15 @@ def _draw(
     if not finite.size:
         return Label(None, "no number", colour, "")
     end = finite[-1]
-    text = form.format(mean[end])
-    if len(runs) > 1 and spread[end] > 0.0:
-        text += f" ± {form.format(spread[end])}"
-    text += f" {unit}" * bool(unit)
+    text = _value(mean[end], spread[end] if len(runs) > 1 else 0.0, form, unit)
     return Label((float(epochs[end]), float(mean[end])), text, colour, name)
+
+
+def _value(mean: float, spread: float, form: str, unit: str) -> str:
+    text = form.format(mean)
+    if spread > 0.0:
+        text += f" ± {form.format(spread)}"
+    return text + f" {unit}" * bool(unit)
 
 
 def _set_epochs(axes: Axes, most: int) -> None:

@@ -14,8 +14,18 @@ _BLUE, _GRAY = "#0072b2", "#555555"
 _SHOWN = 40  # kinds that have room in a picture
 
 
-def kinds(names: Sequence[str], values: Sequence[Sequence[float]], score: Score, of: str) -> Figure:
-    """A line for each kind, the best on top; ``of`` says of which data the score is."""
+def kinds(
+    names: Sequence[str],
+    values: Sequence[Sequence[float]],
+    score: Score,
+    of: str,
+    diverged: int = 0,
+    lost: Sequence[str] = (),
+) -> Figure:
+    """A line for each kind, the best on top; ``of`` says of which data the score is.
+
+    So many runs ``diverged`` and are not in ``values``; of the kinds that are ``lost`` all did.
+    """
     order = sorted(range(len(names)), key=lambda i: -np.mean(values[i]))[:_SHOWN]
     figure = Figure(figsize=(8, 1.2 + 0.25 * len(order)))
     axes = figure.subplots()
@@ -37,5 +47,9 @@ def kinds(names: Sequence[str], values: Sequence[Sequence[float]], score: Score,
     notes = "diamonds: means, with one standard deviation; dots: runs"
     if len(names) > _SHOWN:
         notes += f"; the best {_SHOWN} of {len(names)} kinds"
+    if diverged:
+        notes += f"\n{diverged} run{'s' * (diverged > 1)} diverged and are left out"
+    if lost:
+        notes += textwrap.shorten(f", among them all of {'; '.join(lost)}", 120, placeholder=" …")
     figure.supxlabel(notes, x=0.01, ha="left", color=_GRAY, fontsize=7.5)
     return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from backendmlp.runs.stored import MODEL, disagreement, kept_weights, named, rec
 from backendmlp.strictjson import show
 from backendmlp.training.epochs import nothing, train
 from backendmlp.training.records import EpochRecord
-from backendmlp.training.trainer import Trainer
+from backendmlp.training.trainer import DivergenceError, Trainer
 
 _VALUES = (
     *("train_loss", "validation_loss", "validation_accuracy", "validation_r2"),
@@ -42,7 +42,9 @@ class Verdict:
     """How many epochs agreed, of how many, and what differs in the first that does not.
 
     ``model`` says how the model file in the run's folder stands to the receipt, where it was held
-    against it; one that differs is the ``difference``.  A verdict is true where all agree.
+    against it; one that differs is the ``difference``.  ``diverged`` is the epoch after those in
+    which the run did, if it did, and one that does not here differs.  A verdict is true where all
+    agree.
     """
 
     agreed: int
@@ -50,6 +52,7 @@ class Verdict:
     weights_sha256: str
     difference: str | None = None
     model: str | None = None
+    diverged: int | None = None
 
     @property
     def verified(self) -> bool:
@@ -62,7 +65,8 @@ class Verdict:
         of = f"{self.agreed} of {_epochs(self.total)}"
         if self.difference is None:
             model = "" if self.model is None else f", {self.model}"
-            return f"verified: {of}, weights sha256 {self.weights_sha256}{model}"
+            again = f"; epoch {self.diverged} diverged, as in the run" * bool(self.diverged)
+            return f"verified: {of}, weights sha256 {self.weights_sha256}{model}{again}"
         if self.agreed == self.total:
             return f"differs: {self.difference} ({of} agree{'s' * (self.agreed == 1)})"
         return f"differs: epoch {self.agreed + 1} of {self.total}: {self.difference}"
@@ -159,9 +163,10 @@ def _repeat(
 ) -> tuple[Verdict, np.ndarray | None]:
     """Train again up to the first epoch that differs; the verdict, and the features' unit.
 
+    Of a run that diverged, through the epoch that did.
     ``folder`` is the run's, where the weights of its epochs may lie, for the first of ``ranks``.
     """
-    if not record.epochs:
+    if not record.epochs and record.diverged is None:
         raise InputError("the receipt holds no finished epoch; there is nothing to verify")
     if dataset.sha256 != record.data.sha256:
         raise InputError(
@@ -178,6 +183,8 @@ def _repeat(
         memory.explained(backend, config, sizes, len(dataset.train_images), pixels),
     ):
         ready = prepare(backend, config, dataset, ranks=ranks)
+        ending = record.ending
+        sha256 = digest(ready.trainer.weights()) if ending is None else ending.weights_sha256
         epochs = train(
             ready.trainer, ready.test, ready.validation, on_progress=on_progress, warn=nothing
         )
@@ -187,8 +194,19 @@ def _repeat(
             unlike = partial(_difference, theirs, ours, ready.trainer, folder, record)
             if (difference := ranks.first(unlike)) is not None:
                 return Verdict(ours.epoch - 1, total, ours.weights_sha256, difference), ready.unit
-    assert record.ending is not None
-    return Verdict(total, total, record.ending.weights_sha256), ready.unit
+        if record.diverged is None:
+            return Verdict(total, total, sha256), ready.unit
+        difference = None if _diverges(epochs) else f"epoch {total + 1} diverged, and does not here"
+    return Verdict(total, total, sha256, difference, diverged=total + 1), ready.unit
+
+
+def _diverges(epochs: Iterator[EpochRecord]) -> bool:
+    """Whether the next epoch does, in its training or on other data."""
+    try:
+        found = next(epochs, None)
+    except DivergenceError:
+        return True
+    return found is not None and found.overflowed is not None
 
 
 def _with_model(verdict: Verdict, unit: np.ndarray | None, record: Record, folder: Path) -> Verdict:

@@ -6,12 +6,15 @@ from their checkpoints.  Each run has the bits that it has by itself, whoever co
 
 from __future__ import annotations
 
+import filecmp
 import importlib.util
+import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +32,12 @@ from backendmlp.runs.record import Record
 from backendmlp.runs.stored import CHECKPOINT, MODEL, RECORD, check_same, stored
 from backendmlp.runs.verification import checked
 from backendmlp.sweeps.grid import Point, grid
-from backendmlp.sweeps.table import Row, rows_of, write_table
+from backendmlp.sweeps.table import Row, rows_of, says_all_of, write_table
 from backendmlp.training.epochs import nothing
 from backendmlp.training.trainer import DivergenceError
 
 TABLE = "sweep.csv"
+PICTURE = "sweep.png"
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,17 @@ class Swept:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All ``runs`` of a sweep, in the order of their choices, and a row for each kind of them."""
+    """All ``runs`` of a sweep, in the order of their choices, and a row for each kind of them.
+
+    ``others`` are the names of runs of former sweeps in ``folder``, which the table does not count;
+    ``former`` is where the table before it is kept, if that said of them what this one does not.
+    """
 
     folder: Path
     runs: list[Swept]
     rows: list[Row]
+    others: list[str] = field(default_factory=list)
+    former: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ def sweep(
     ``joblib.parallel_config`` around the call says, as on a cluster of Dask's.  Each run has a
     folder below ``folder``, as :func:`train_run` leaves it, and ``folder`` gets ``sweep.csv``: for
     each combination of choices but the seed, the mean and the standard deviation over its runs.
+    A table of a former sweep that says more is kept beside it, as ``sweep-1.csv`` and so on.
     Called again, it goes on where it was interrupted, trains what is new in ``over``, and with more
     ``epochs`` trains on.
     ``on_run`` is told each run when it is done.
@@ -123,8 +134,9 @@ def sweep(
         on_run(swept)
     runs = [found[point.name] for point in points]
     rows = rows_of((run.point.kind, run.record) for run in runs)
+    former = _put_away(place, rows)
     write_table(place / TABLE, rows)
-    return Sweep(place, runs, rows)
+    return Sweep(place, runs, rows, _others(place, found), former)
 
 
 def _jobs(jobs: int | None, runs: int) -> int:
@@ -136,10 +148,34 @@ def _jobs(jobs: int | None, runs: int) -> int:
         if jobs is None:
             return 1
         raise InputError(
-            f"the package 'joblib' is not installed; install it with: {install('sweep')}, or train "
-            "one run at a time with jobs=1"
+            f"the package 'joblib' is not installed; install it with: {install('sweep')}, or leave "
+            "jobs= out to train one run at a time"
         )
     return found
+
+
+def _others(place: Path, names: Collection[str]) -> list[str]:
+    """The runs in the folders of ``place`` that have none of ``names``."""
+    found = {path.parent.name for name in (RECORD, CHECKPOINT) for path in place.glob(f"*/{name}")}
+    return sorted(found.difference(names))
+
+
+def _put_away(place: Path, rows: Sequence[Row]) -> Path | None:
+    """Where the table in ``place`` is moved to, with its picture, if ``rows`` say less than it."""
+    table = place / TABLE
+    if not table.is_file() or says_all_of(table, rows):
+        return None
+    for number in count(1):
+        kept = table.with_stem(f"{table.stem}-{number}")
+        picture = place / f"{kept.stem}{Path(PICTURE).suffix}"
+        if kept.is_file() and filecmp.cmp(kept, table, shallow=False):
+            return kept  # put away before
+        if not any(map(os.path.lexists, (kept, picture))):
+            os.replace(table, kept)
+            if (place / PICTURE).is_file():
+                os.replace(place / PICTURE, picture)
+            return kept
+    raise AssertionError
 
 
 def _each(jobs: int, work: _Work, place: Path, points: list[Point]) -> Iterator[Swept]:
@@ -167,12 +203,18 @@ def _trained(work: _Work, folder: Path, point: Point) -> Swept:
     return Swept(point, folder, records.read(folder / RECORD), warned)
 
 
-_PARENT = os.getppid()  # of a process that joblib started, the one that asks for runs
-
-
 def _orphaned(work: _Work) -> bool:
-    """Whether this process was started for the sweep, and whoever asks for runs was killed."""
-    return work.process == _PARENT != os.getppid()
+    """Whether this process was started for the sweep, and whoever asks for runs was killed.
+
+    Workers of a cluster were started by others, and are left to them.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or parent.pid != work.process:
+        return False
+    try:
+        return not parent.is_alive()
+    except ValueError:  # one of loky's, which knows of its parent the number alone
+        return os.getppid() != work.process
 
 
 def _leave_if_orphaned(work: _Work) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backendmlp.files import write_atomically
+from backendmlp.errors import InputError
+from backendmlp.files import read_bounded, write_atomically
 from backendmlp.runs.record import Record
 from backendmlp.sweeps.grid import text_of
 
@@ -22,6 +23,8 @@ MEASURES = (
 # What says best which kind is best: of data that no step was made on, or, where there are no
 # others, of those that are only to be reported.
 _DECIDING = ("validation_accuracy", "validation_r2", "test_accuracy", "test_r2")
+
+_LIMIT = 1 << 27  # bytes of a table that is read
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,31 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     writer.writerow([*rows[0].kind, "runs", "diverged", *heads])
     for row in rows:
         values = [value for name in shown for value in (row.mean(name), row.spread(name))]
-        kind = [text_of(value) for value in row.kind.values()]
-        writer.writerow([*kind, row.runs, row.diverged, *values])
+        writer.writerow([*_cells(row.kind), row.runs, row.diverged, *values])
     write_atomically(path, text.getvalue().encode())
+
+
+def says_all_of(path: Path, rows: Sequence[Row]) -> bool:
+    """Whether ``rows`` have all kinds of the table in ``path``, and of each as many runs."""
+    ours = {_cells(row.kind): row.runs + row.diverged for row in rows}
+    try:
+        head, *theirs = csv.reader(io.StringIO(read_bounded(path, _LIMIT).decode()))
+        kinds = len(rows[0].kind)
+        same = head[: kinds + 2] == [*rows[0].kind, "runs", "diverged"]
+        return same and all(
+            ours.get(tuple(row[:kinds]), 0) >= int(row[kinds]) + int(row[kinds + 1])
+            for row in theirs
+        )
+    except (InputError, ValueError, IndexError, csv.Error):  # somebody has made it their own
+        return False
+
+
+def _cells(kind: Mapping[str, Any]) -> tuple[str, ...]:
+    """Choices as the command line takes them: (256, 128) as 256,128."""
+    return tuple(
+        ",".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+        for value in kind.values()
+    )
 
 
 def _with(row: Row, record: Record) -> Row:

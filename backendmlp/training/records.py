@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
@@ -29,6 +30,18 @@ class EpochRecord:
     validation_loss: float | None = None
     validation_accuracy: float | None = None
     validation_r2: float | None = None
+
+    @property
+    def overflowed(self) -> str | None:
+        """In words, what of test or validation data is no finite number; None where all are."""
+        shown = {
+            "test loss": self.test_loss,
+            "validation loss": self.validation_loss,
+            "test R2": self.test_r2,
+            "validation R2": self.validation_r2,
+        }
+        found = (k for k, v in shown.items() if v is not None and not math.isfinite(v))
+        return next(found, None)
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, not copied: every checkpoint writes those of all epochs.
