@@ -15,7 +15,8 @@ import threadpoolctl
 from tolerances import assert_close
 
 import backendmlp
-from backendmlp import MLP
+from backendmlp import MLP, findings
+from backendmlp.commands import printing
 from backendmlp.network import evaluation, model
 from backendmlp.network.losses import classes
 from backendmlp.steps.compiled import scoring
@@ -56,6 +57,31 @@ def test_what_is_shown_is_what_the_definition_says(numerics, kind, count):
     labels = classes(found.outputs)
     np.testing.assert_array_equal(scorer.classes(shown), labels)
     assert scorer.classes(shown).dtype == np.int64
+
+
+@pytest.mark.filterwarnings("ignore::backendmlp.DataWarning")
+@pytest.mark.filterwarnings("ignore:(invalid|overflow):RuntimeWarning")
+@pytest.mark.parametrize("numerics", ["bitwise", "native"])
+def test_a_row_of_nan_has_the_last_class_everywhere(numerics, backend, capsys):
+    """Without a most probable class: each library's argmax has a place of its own for a NaN."""
+    mlp = MLP(4, epochs=1, numerics=numerics, dtype="float64").fit(PIXELS[:300], LABELS[:300])
+    mlp.parameters = {k: v * 2.0**20 for k, v in mlp.parameters.items()}
+    mlp.to(backend.name)
+    rows = np.vstack([np.full((2, 40), 1e307), PIXELS[:2] / 255])
+    shares = mlp.predict_proba(rows)
+    assert np.isnan(shares[:2]).all()
+    assert not np.isnan(shares[2:]).any()
+    expected = [2, 2, *np.argmax(shares[2:], axis=1)]
+    assert mlp.predict(rows).tolist() == expected
+    assert mlp.evaluate(rows, expected).accuracy == 1.0
+    printing.PRINTERS["csv", False](mlp, ["row"] * 4, shares)
+    assert [row.split(",")[1] for row in capsys.readouterr().out.split()[1:]] == [
+        *map(str, expected)
+    ]
+    dataset = backendmlp.Dataset(
+        "d", "", PIXELS[:9] / 1, LABELS[:9], rows[:2], np.array([0, 2]), ("0", "1", "2")
+    )
+    assert findings.try_network(mlp, dataset)[0].tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 1]]
 
 
 def test_weights_beyond_its_range_are_left_to_the_definition():

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from backendmlp.arithmetic import demands
 from backendmlp.backend import Backend
 from backendmlp.network import evaluation
 from backendmlp.network.evaluation import Scores
-from backendmlp.network.losses import classes
+from backendmlp.network.losses import classes, classes_in_memory
 from backendmlp.network.model import Parameters
 from backendmlp.network.recipe import Recipe
 from backendmlp.steps import compiled, kernels
@@ -48,9 +46,7 @@ class Scorer:
     def classes(self, inputs: Array) -> Array:
         """The most probable class of each of ``inputs`` (N, F), int64 (N,)."""
         found = self.outputs(inputs)
-        if self._backend.in_memory:  # as the definition: of equal ones the first
-            return np.argmax(found, axis=1).astype(np.int64, copy=False)
-        return classes(found)
+        return classes_in_memory(found) if self._backend.in_memory else classes(found)
 
     def outputs(self, inputs: Array) -> Array:
         """What the network shows, (N, C), for ``inputs`` (N, F)."""
