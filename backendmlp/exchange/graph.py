@@ -116,9 +116,11 @@ class _Graph:
             bounds = (nodes.number(f"{s}est", v) for s, v in (("low", -LARGEST), ("high", LARGEST)))
             x = nodes.node("Clip", x, *bounds)
             W = W * unit[:, None]
-        if self._rounds and (self.pixels or unit is not None):  # whole numbers, exact as they stand
-            bits = product_bits(len(W), beside_pixels=self.pixels, beside_features=unit is not None)
-            W = rounded(W, 0, bits[1])
+        if self._rounds:
+            whole = {"beside_pixels": self.pixels, "beside_features": unit is not None}
+            left, right = product_bits(len(W), **whole)
+            x = x if any(whole.values()) else self._rounded(x, left)  # the others are exact
+            W = rounded(W, 0, right)
         product = nodes.node("MatMul", x, nodes.weights("W1", W))
         if self.pixels:
             return nodes.node("Mul", product, nodes.number("level", 1.0 / PIXEL_LEVELS))
@@ -128,13 +130,16 @@ class _Graph:
         """Each row of ``x`` on the grid that :func:`backendmlp.arithmetic.bitwise.rounded` has.
 
         The power of two at or above its largest entry is |(q + p) - q| with q = 2**53 p, or p where
-        that is zero: Rump, Ogita and Oishi, "Accurate floating-point summation" (2008).
+        that is zero: Rump, Ogita and Oishi, "Accurate floating-point summation" (2008).  A row
+        beyond the range is NaN.
         """
         nodes = self.nodes
         top = nodes.node("ReduceMax", nodes.node("Abs", x), axes=[1], keepdims=1)
         q = nodes.node("Mul", top, nodes.number("unit_53", 2.0**53))
         power = nodes.node("Sub", nodes.node("Add", q, top), q)
         power = nodes.node("Max", power, top, nodes.number("least", 2.0**-const.WINDOW))
+        beyond = nodes.node("Greater", top, nodes.number("most", 2.0**const.WINDOW))
+        power = nodes.node("Where", beyond, nodes.number("nan", np.nan), power)
         grid = nodes.node("Mul", power, nodes.number(f"bits_{bits}", const.ROUND * 2.0**-bits))
         return nodes.node("Sub", nodes.node("Add", x, grid), grid)
 
@@ -142,13 +147,22 @@ class _Graph:
         nodes = self.nodes
         found = nodes.node("Softmax", z, axis=1)
         nodes.cast(found, self._computed, self.shown, to_be="probabilities")
-        numbers = nodes.node("ArgMax", found, axis=1, keepdims=0)
+        numbers = self._most_probable(found, len(names))
         values = _labels(names)
         nodes.node("Gather", nodes.constant("labels", values), numbers, axis=0, to_be="classes")
         return [
             nodes.value("classes", values.dtype, ()),
             nodes.value("probabilities", self.shown, (len(names),)),
         ]
+
+    def _most_probable(self, found: str, count: int) -> str:
+        """As :func:`backendmlp.network.losses.classes`: runtimes disagree on a NaN's place."""
+        nodes = self.nodes
+        largest = nodes.node("ReduceMax", found, axes=[1], keepdims=1)
+        columns = nodes.constant("columns", np.arange(count)[None, :])
+        last = nodes.constant("last", np.array(count - 1))
+        marked = nodes.node("Where", nodes.node("Equal", found, largest), columns, last)
+        return nodes.node("ReduceMin", marked, axes=[1], keepdims=0)
 
     def _outputs(self, z: str) -> list[Any]:
         """(rows, C), or (rows,) where targets were."""
