@@ -141,6 +141,7 @@ def test_an_interrupted_prediction_leaves_its_memory_to_the_threads_it_left(many
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*JAX:RuntimeWarning")  # of another test; not used here
 def test_a_child_forked_beside_a_prediction_predicts_too(many, steps):
     """It would wait for ever for a lock that a thread of its parent held."""
     mlp, images = many
