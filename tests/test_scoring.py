@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import os
 import signal
 import threading
@@ -82,6 +83,30 @@ def test_a_row_of_nan_has_the_last_class_everywhere(numerics, backend, capsys):
         "d", "", PIXELS[:9] / 1, LABELS[:9], rows[:2], np.array([0, 2]), ("0", "1", "2")
     )
     assert findings.try_network(mlp, dataset)[0].tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("hidden", [(), (1,)])
+@pytest.mark.parametrize("way", ["file", "assigned", "trained on"])
+def test_a_bias_of_minus_zero_is_none(hidden, way, backend, tmp_path):
+    """All terms of the product are zeros, of negative sign: -0 on JAX, and +0 elsewhere."""
+    sizes = (1, *hidden, 1)
+    parameters = {}
+    for layer, (rows, columns) in enumerate(itertools.pairwise(sizes), 1):
+        parameters[f"W{layer}"] = -np.ones((rows, columns))
+        parameters[f"b{layer}"] = np.full(columns, -0.0)
+    mlp = MLP(hidden, loss="squared_error", lr=1e-300, epochs=1)
+    mlp.fit(np.eye(2, 1, dtype=np.uint8) * 255, np.zeros(2))
+    mlp.parameters = parameters
+    if way == "file":
+        mlp.save(tmp_path / "model.safetensors")
+        mlp = MLP.load(tmp_path / "model.safetensors")
+    mlp.to(backend.name)
+    zeros = np.zeros((3, 1), np.uint8)
+    if way == "trained on":
+        mlp.partial_fit(zeros, np.zeros(3))
+        assert not any(np.signbit(b).any() for name, b in mlp.parameters.items() if name[0] == "b")
+    assert not np.signbit(mlp.predict(zeros)).any()
+    assert np.signbit(parameters["b1"]).all()  # the caller's
 
 
 def test_weights_beyond_its_range_are_left_to_the_definition():

@@ -23,7 +23,7 @@ from backendmlp.exchange.nodes import Nodes
 from backendmlp.features import LARGEST
 from backendmlp.files import StrPath, write_atomically
 from backendmlp.mlp import MLP
-from backendmlp.network.model import PIXEL_LEVELS
+from backendmlp.network.model import PIXEL_LEVELS, Parameters, entering
 
 _ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid"}
 _DTYPES = ("float32", "float64")
@@ -85,6 +85,10 @@ class _Graph:
         return self.nodes.model(self.nodes.value(entry, kind, shape), outputs, properties)
 
     @property
+    def _parameters(self) -> dict[str, np.ndarray]:
+        return entering(Parameters.of(self.mlp.parameters)).as_dict()
+
+    @property
     def _computed(self) -> np.dtype:
         return np.dtype(self.nodes.dtype)
 
@@ -95,7 +99,7 @@ class _Graph:
 
     def _layers(self, x: str) -> str:
         """What the last layer gives for inputs ``x``."""
-        p, activation = self.mlp.parameters, self.mlp.config.activation
+        p, activation = self._parameters, self.mlp.config.activation
         z = self.nodes.node("Add", self._first(x), self.nodes.weights("b1", p["b1"]))
         for layer in range(2, len(p) // 2 + 1):
             if activation in _ACTIVATIONS:
@@ -110,7 +114,7 @@ class _Graph:
 
     def _first(self, x: str) -> str:
         """What the inputs stand for times W1."""
-        W, unit, nodes = self.mlp.parameters["W1"], self.mlp.unit, self.nodes
+        W, unit, nodes = self._parameters["W1"], self.mlp.unit, self.nodes
         if unit is not None:  # powers of two: no product with them is rounded
             x = nodes.node("Round", nodes.node("Mul", x, nodes.number("per_unit", 1.0 / unit)))
             bounds = (nodes.number(f"{s}est", v) for s, v in (("low", -LARGEST), ("high", LARGEST)))

@@ -10,7 +10,7 @@ from backendmlp.backend import Backend
 from backendmlp.network import evaluation
 from backendmlp.network.evaluation import Scores
 from backendmlp.network.losses import classes, classes_in_memory
-from backendmlp.network.model import Parameters
+from backendmlp.network.model import Parameters, entering
 from backendmlp.network.recipe import Recipe
 from backendmlp.steps import compiled, kernels
 from backendmlp.steps.compiled.scoring import CompiledScorer
@@ -39,7 +39,7 @@ class Scorer:
         self.recipe, self._backend = recipe, backend
         self.unit = None if unit is None else backend.asarray(unit, arithmetic.dtype)
         on_device = {k: backend.asarray(v, arithmetic.dtype) for k, v in parameters.items()}
-        self._parameters = Parameters.of(on_device, self.unit)  # settled where they were born
+        self._parameters = entering(Parameters.of(on_device, self.unit))
         # For each kind of inputs.
         self._faster: dict[Any, CompiledScorer | KernelScorer | None] = {}
 
