@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import time
@@ -232,21 +231,13 @@ class Run:
 
     def _require_finite(self, epoch: EpochRecord, good: State, kept: str) -> None:
         """Other images can overflow where training images do not: the weights are no good then."""
-        shown = {
-            "test loss": epoch.test_loss,
-            "validation loss": epoch.validation_loss,
-            "test R2": epoch.test_r2,
-            "validation R2": epoch.validation_r2,
-        }
-        for name, value in shown.items():
-            if value is not None and not math.isfinite(value):
-                self.trainer.restore(good)
-                self.trainer.replay(self.epochs)
-                raise DivergenceError(
-                    f"the training diverged in epoch {epoch.epoch}: the {name} is not finite "
-                    f"any more; the weights {kept} are kept, lower the learning rate (now "
-                    f"{self.config.lr:g})"
-                )
+        if (name := epoch.overflowed) is not None:
+            self.trainer.restore(good)
+            self.trainer.replay(self.epochs)
+            raise DivergenceError(
+                f"the training diverged in epoch {epoch.epoch}: the {name} is not finite any more; "
+                f"the weights {kept} are kept, lower the learning rate (now {self.config.lr:g})"
+            )
 
     def _after_epoch(self) -> None:
         if not self._writes:

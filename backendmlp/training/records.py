@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
@@ -29,6 +30,16 @@ class EpochRecord:
     validation_loss: float | None = None
     validation_accuracy: float | None = None
     validation_r2: float | None = None
+
+    @property
+    def overflowed(self) -> str | None:
+        """What is not finite of other rows than those trained on, in words; None for nothing."""
+        for data in ("test", "validation"):
+            for measure, words in (("loss", "loss"), ("r2", "R2")):
+                value = getattr(self, f"{data}_{measure}")
+                if value is not None and not math.isfinite(value):
+                    return f"{data} {words}"
+        return None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, not copied: every checkpoint writes those of all epochs.
