@@ -172,20 +172,33 @@ def detached(x: Array) -> Array:
 
 
 def to_numpy(x: Array) -> np.ndarray:
-    """The door out: ``x`` as a NumPy array in host memory, whatever its library."""
+    """The door out: ``x`` as a NumPy array in host memory, whatever its library.
+
+    Numbers of a kind that NumPy does not have, as bfloat16, are float64.
+    """
     if isinstance(x, (np.ndarray, np.generic)):
         return np.asarray(x)
     if array_api_compat.is_cupy_array(x):
         return x.get()
     if array_api_compat.is_torch_array(x):
-        return x.detach().cpu().numpy()
+        return _torch_to_numpy(x.detach().cpu())
     if array_api_compat.is_jax_array(x):
-        return np.asarray(x)
+        found = np.asarray(x)
+        return found.astype(np.float64) if found.dtype.kind == "V" else found
     if array_api_compat.is_array_api_obj(x):
         return np.asarray(array_api_compat.to_device(x, _host(x)))
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         return _by_dlpack(x)
     return np.asarray(x)
+
+
+def _torch_to_numpy(x: Any) -> np.ndarray:
+    try:
+        return x.numpy()
+    except TypeError:
+        if not x.dtype.is_floating_point:
+            raise
+        return x.double().numpy()
 
 
 def fetch(arrays: Mapping[str, Array]) -> dict[str, np.ndarray]:

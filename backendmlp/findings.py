@@ -12,6 +12,7 @@ from backendmlp.data import Dataset
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, shown
 from backendmlp.mlp import MLP
+from backendmlp.network.losses import classes_in_memory
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.record import Record
 from backendmlp.runs.stored import model_of, receipt_of
@@ -73,7 +74,7 @@ def try_network(mlp: MLP, dataset: Dataset, images: Any = None) -> tuple[np.ndar
     images = dataset.test_images if images is None else images
     shares = to_numpy(mlp.predict_proba(images))
     labels = np.asarray(dataset.test_labels).astype(np.int64)
-    classes = shares.argmax(axis=1)  # of equals the first
+    classes = classes_in_memory(shares)
     shape = picture_shape(dataset.image_shape) or dataset.image_shape
     counts = np.zeros((shares.shape[1],) * 2, np.int64)
     np.add.at(counts, (labels, classes), 1)

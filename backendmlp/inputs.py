@@ -34,7 +34,7 @@ def images(
         return backend.asarray(xp.reshape(x, (x.shape[0], width)))
     if not xp.isdtype(x.dtype, ("real floating", "bool")):
         raise InputError(_conversions(what, x, given))
-    x = backend.asarray(xp.reshape(x, (x.shape[0], width)))
+    x = backend.asarray(_of_usual_width(xp.reshape(x, (x.shape[0], width))))
     x = backend.xp.astype(x, getattr(backend.xp, dtype), copy=False)
     if not bool(backend.xp.all(backend.xp.isfinite(x))):
         raise InputError(f"the {what} hold NaN or infinity; give finite numbers")
@@ -198,7 +198,7 @@ def _column(x: Array, count: int) -> Array:
 
 def _ends(y: Array) -> tuple[int, int]:
     """The least and the largest of whole numbers of any dtype, also beyond int64."""
-    if str(y.dtype).endswith("uint64"):  # which not every library compares
+    if str(y.dtype).endswith(("uint16", "uint32", "uint64")):  # which not every library compares
         y = to_numpy(y)
     xp = namespace(y)
     return int(xp.min(y)), int(xp.max(y))
@@ -209,11 +209,19 @@ def _reals(backend: Backend, what: str, x: Array, dtype: str) -> Array:
     xp = namespace(x)
     if not xp.isdtype(x.dtype, ("real floating", "integral", "bool")):
         raise InputError(f"the {what} have dtype {x.dtype}; give numbers")
-    x = backend.asarray(x)
+    x = backend.asarray(_of_usual_width(x))
     x = backend.xp.astype(x, getattr(backend.xp, dtype), copy=False)
     if not bool(backend.xp.all(backend.xp.isfinite(x))):
         raise InputError(f"the {what} hold NaN or infinity; give finite numbers")
     return x
+
+
+def _of_usual_width(x: Array) -> Array:
+    """``x``; float64 where it holds host floats of a width that some libraries lack."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or x.dtype.itemsize in (4, 8):
+        return x
+    with np.errstate(over="ignore"):  # what float64 does not hold is infinite, and refused as such
+        return x.astype(np.float64)
 
 
 def _checked_width(what: str, shape: tuple[int, ...], features: int | None) -> int:
@@ -248,9 +256,9 @@ def _conversions(what: str, x: Array, given: Any) -> str:
         return f"the {what} hold dates or times{_in_column(given)}; make numbers of them, as days"
     if not xp.isdtype(x.dtype, "integral"):
         return f"the {what} have dtype {kind}; give uint8 pixels from 0 to 255, or floats"
-    variable = _variable(what)
+    variable, (low, high) = _variable(what), _ends(x)
     return (
-        f"the {what} have dtype {kind} and go from {int(xp.min(x))} to {int(xp.max(x))}, pixels or "
+        f"the {what} have dtype {kind} and go from {low} to {high}, pixels or "
         f'features; write np.asarray({variable}).astype("uint8") for pixels from 0 to 255, or '
         f"np.asarray({variable}) / 255, or standardise them, for features"
     )
@@ -312,6 +320,7 @@ def _whole(what: str, one: str, y: Array) -> Array:
     if xp.isdtype(y.dtype, "integral"):
         return y
     if xp.isdtype(y.dtype, "real floating"):
+        y = xp.astype(y, xp.float64)  # few libraries compute with all of theirs
         small = xp.abs(y) < 2.0**53  # false for a NaN
         wrong = y[~(small & (xp.floor(y) == y))]
         if wrong.shape[0]:

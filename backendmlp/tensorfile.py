@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from backendmlp.digests import digest
 from backendmlp.files import StrPath, read_bounded, write_atomically
 from backendmlp.strictjson import JSONError, from_json, show, to_json
 
@@ -14,6 +16,7 @@ HEADER_LIMIT = 1 << 20
 FILE_LIMIT = 1 << 30
 
 _DTYPES = {"F32", "F64"}  # as safetensors spells them
+_SEAL = "sha256"
 _NOT_OURS = "choose a file that backendmlp has written"
 _DAMAGED = "copy it again from where it was made"
 
@@ -29,8 +32,13 @@ def save_tensors(
     metadata: dict[str, Any],
     file_limit: int = FILE_LIMIT,
     header_limit: int = HEADER_LIMIT,
+    *,
+    sealed: bool = False,
 ) -> None:
     """Write ``tensors`` and, under ``key``, ``metadata``; the same content gives the same bytes.
+
+    What is ``sealed`` has another entry, ``sha256``, of all of it, which is checked when it is
+    read.
 
     Raises :class:`TensorFileError`, with nothing written, for what could not be loaded again, and
     :class:`InputError` where the file cannot be written.
@@ -43,6 +51,8 @@ def save_tensors(
         raise TensorFileError(f"has metadata that {error}") from error
     # safetensors takes arrays by their memory, so it must lie as the shape says.
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    if sealed:  # behind the rest, which is not made into text twice
+        text = f"{text[:-1]}{_seal(text, contiguous)}"
     data = save(contiguous, metadata={key: text})
     if int.from_bytes(data[:8], "little") > header_limit or len(data) > file_limit:
         raise TensorFileError(
@@ -69,8 +79,19 @@ def load_tensors(
     """
     _refuse_claim(read_bounded(path, file_limit, first=8), header_limit)
     data = read_bounded(path, file_limit)
-    metadata = _read_header(_header_bytes(data, header_limit), key, check)
-    return _read_tensors(data), metadata
+    text, metadata = _read_header(_header_bytes(data, header_limit), key, check)
+    tensors = _read_tensors(data)
+    if metadata.pop(_SEAL, None) is not None:
+        seal = len(_seal("", {}))
+        if _seal(f"{text[:-seal]}}}", tensors) != text[-seal:]:
+            raise TensorFileError(f"is damaged: its {_SEAL} is not that of its content; {_DAMAGED}")
+    return tensors, metadata
+
+
+def _seal(text: str, tensors: dict[str, np.ndarray]) -> str:
+    """The end of the JSON object ``text`` in its stead: an entry more, of it and ``tensors``."""
+    both = f"{text}\n{digest(tensors)}".encode(errors="surrogatepass")
+    return f', "{_SEAL}": "{hashlib.sha256(both).hexdigest()}"}}'
 
 
 def _refuse_claim(start: bytes, limit: int) -> int:
@@ -101,8 +122,10 @@ def _header_bytes(data: bytes, limit: int) -> bytes:
     return data[8 : 8 + claimed]
 
 
-def _read_header(text: bytes, key: str, check: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Our metadata, out of a header whose tensors are all floats."""
+def _read_header(
+    text: bytes, key: str, check: Callable[[dict[str, Any]], None]
+) -> tuple[str, dict[str, Any]]:
+    """Our metadata, as text and as it reads, out of a header whose tensors are all floats."""
     try:
         header = from_json(text)
         entries = header.pop("__metadata__", None)
@@ -121,7 +144,7 @@ def _read_header(text: bytes, key: str, check: Callable[[dict[str, Any]], None])
             raise TensorFileError(
                 f"has {show(name)} of dtype {show(dtype)}, not F32 or F64; {_NOT_OURS}"
             )
-    return metadata
+    return inner, metadata
 
 
 def _read_tensors(data: bytes) -> dict[str, np.ndarray]:

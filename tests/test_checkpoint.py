@@ -20,6 +20,7 @@ from commandline import (
     one_thread,
     receipt,
     train,
+    unseal,
     weights_digest,
     write_data,
 )
@@ -310,6 +311,15 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "cut short": (lambda text: text[:-1], "cut short"),
     "empty": (lambda text: b"", "cut short"),
     "another kind": (_replace(b"backendmlp-checkpoint", b"backendmlp-checkpoinx"), "another kind"),
+    "a weight": (lambda text: text[:-8] + bytes(8), "its sha256 is not that of its content"),
+    "a rate": (
+        _replace(b'\\"lr\\": 0.1', b'\\"lr\\": 0.2'),
+        "its sha256 is not that of its content",
+    ),
+}
+
+# Of an older file, which has no digest of all of it.
+DAMAGE_OF_OLD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "another position": (_replace(b'\\"position\\": 192', b'\\"position\\": 191'), "shapes"),
     "another epoch": (
         _replace(b'\\"random\\": {\\"epoch\\": 1', b'\\"random\\": {\\"epoch\\": 2'),
@@ -323,12 +333,13 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize(("damage", "words"), DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_checkpoint_is_refused(
-    damage: Callable[[bytes], bytes], words: str, data: Path, tmp_path: Path
-):
+@pytest.mark.parametrize("name", [*DAMAGE, *DAMAGE_OF_OLD])
+def test_a_damaged_checkpoint_is_refused(name: str, data: Path, tmp_path: Path):
     begun(tmp_path, data, open_or_skip("numpy"), 1, 3)
     path = tmp_path / CHECKPOINT
+    if name in DAMAGE_OF_OLD:
+        unseal(path)
+    damage, words = {**DAMAGE, **DAMAGE_OF_OLD}[name]
     path.write_bytes(damage(path.read_bytes()))
     before = path.read_bytes()
     result = call("train", "--resume", tmp_path)

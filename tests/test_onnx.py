@@ -83,6 +83,35 @@ def test_wide_and_deep_ones_with_large_weights(features, tmp_path, hidden):
         np.testing.assert_allclose(probabilities, mlp.predict_proba(x), rtol=0, atol=1e-11)
 
 
+@pytest.mark.filterwarnings("ignore::backendmlp.DataWarning")
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+def test_floats_for_a_model_of_pixels_are_rounded_as_it_rounds_them(tmp_path, activation):
+    """Each row on a grid of its own, so that what is small beside another value vanishes."""
+    random = np.random.default_rng(2)
+    pixels, y = random.integers(0, 256, (60, 6), np.uint8), random.normal(size=(60, 2))
+    mlp = MLP((5, 4), epochs=2, loss="squared_error", activation=activation).fit(pixels, y)
+    export_onnx(mlp, tmp_path / "a.onnx", inputs="float")
+    x = random.normal(size=(40, 6)) * 10.0 ** random.uniform(-6, 6, (40, 6))
+    x[0], x[1], x[2] = 0.0, 2.0**440, 2.0**451  # large, and beyond the range
+    (found,) = run(tmp_path / "a.onnx", x)
+    np.testing.assert_array_equal(found, mlp.predict(x))
+    assert np.isnan(found[2]).all()
+    assert not np.isnan(np.delete(found, 2, 0)).any()
+
+
+@pytest.mark.filterwarnings("ignore::backendmlp.DataWarning")
+def test_a_row_without_a_most_probable_class_has_the_last(tmp_path):
+    random = np.random.default_rng(3)
+    pixels, y = random.integers(0, 256, (60, 6), np.uint8), np.arange(60) % 3
+    mlp = MLP(5, epochs=1).fit(pixels, y)
+    export_onnx(mlp, tmp_path / "a.onnx", inputs="float")
+    x = np.vstack([np.full((1, 6), 1e200), random.normal(size=(20, 6)), np.full((1, 6), 1e200)])
+    classes, probabilities = run(tmp_path / "a.onnx", x)
+    assert classes.tolist() == mlp.predict(x).tolist()
+    assert classes[0] == classes[-1] == 2
+    assert np.isnan(probabilities).all(axis=1).tolist() == [True, *[False] * 20, True]
+
+
 def dtype_of(numerics: str) -> str | None:
     return "float64" if numerics == "native" else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import os
 import signal
 import threading
@@ -15,7 +16,8 @@ import threadpoolctl
 from tolerances import assert_close
 
 import backendmlp
-from backendmlp import MLP
+from backendmlp import MLP, findings
+from backendmlp.commands import printing
 from backendmlp.network import evaluation, model
 from backendmlp.network.losses import classes
 from backendmlp.steps.compiled import scoring
@@ -56,6 +58,55 @@ def test_what_is_shown_is_what_the_definition_says(numerics, kind, count):
     labels = classes(found.outputs)
     np.testing.assert_array_equal(scorer.classes(shown), labels)
     assert scorer.classes(shown).dtype == np.int64
+
+
+@pytest.mark.filterwarnings("ignore::backendmlp.DataWarning")
+@pytest.mark.filterwarnings("ignore:(invalid|overflow):RuntimeWarning")
+@pytest.mark.parametrize("numerics", ["bitwise", "native"])
+def test_a_row_of_nan_has_the_last_class_everywhere(numerics, backend, capsys):
+    """Without a most probable class: each library's argmax has a place of its own for a NaN."""
+    mlp = MLP(4, epochs=1, numerics=numerics, dtype="float64").fit(PIXELS[:300], LABELS[:300])
+    mlp.parameters = {k: v * 2.0**20 for k, v in mlp.parameters.items()}
+    mlp.to(backend.name)
+    rows = np.vstack([np.full((2, 40), 1e307), PIXELS[:2] / 255])
+    shares = mlp.predict_proba(rows)
+    assert np.isnan(shares[:2]).all()
+    assert not np.isnan(shares[2:]).any()
+    expected = [2, 2, *np.argmax(shares[2:], axis=1)]
+    assert mlp.predict(rows).tolist() == expected
+    assert mlp.evaluate(rows, expected).accuracy == 1.0
+    printing.PRINTERS["csv", False](mlp, ["row"] * 4, shares)
+    assert [row.split(",")[1] for row in capsys.readouterr().out.split()[1:]] == [
+        *map(str, expected)
+    ]
+    dataset = backendmlp.Dataset(
+        "d", "", PIXELS[:9] / 1, LABELS[:9], rows[:2], np.array([0, 2]), ("0", "1", "2")
+    )
+    assert findings.try_network(mlp, dataset)[0].tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("hidden", [(), (1,)])
+@pytest.mark.parametrize("way", ["file", "assigned", "trained on"])
+def test_a_bias_of_minus_zero_is_none(hidden, way, backend, tmp_path):
+    """All terms of the product are zeros, of negative sign: -0 on JAX, and +0 elsewhere."""
+    sizes = (1, *hidden, 1)
+    parameters = {}
+    for layer, (rows, columns) in enumerate(itertools.pairwise(sizes), 1):
+        parameters[f"W{layer}"] = -np.ones((rows, columns))
+        parameters[f"b{layer}"] = np.full(columns, -0.0)
+    mlp = MLP(hidden, loss="squared_error", lr=1e-300, epochs=1)
+    mlp.fit(np.eye(2, 1, dtype=np.uint8) * 255, np.zeros(2))
+    mlp.parameters = parameters
+    if way == "file":
+        mlp.save(tmp_path / "model.safetensors")
+        mlp = MLP.load(tmp_path / "model.safetensors")
+    mlp.to(backend.name)
+    zeros = np.zeros((3, 1), np.uint8)
+    if way == "trained on":
+        mlp.partial_fit(zeros, np.zeros(3))
+        assert not any(np.signbit(b).any() for name, b in mlp.parameters.items() if name[0] == "b")
+    assert not np.signbit(mlp.predict(zeros)).any()
+    assert np.signbit(parameters["b1"]).all()  # the caller's
 
 
 def test_weights_beyond_its_range_are_left_to_the_definition():
@@ -115,6 +166,7 @@ def test_an_interrupted_prediction_leaves_its_memory_to_the_threads_it_left(many
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*JAX:RuntimeWarning")  # of another test; not used here
 def test_a_child_forked_beside_a_prediction_predicts_too(many, steps):
     """It would wait for ever for a lock that a thread of its parent held."""
     mlp, images = many

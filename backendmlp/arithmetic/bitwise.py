@@ -73,8 +73,9 @@ class Bitwise:
     rounded on the grid of 2**-450, where products underflow to zero.
 
     Sign of zero: where all terms of a product are zero, libraries disagree on it, and it is not
-    settled here.  It shows nowhere: to what a layer gives a bias is added, which is never -0, and
-    whatever else becomes of a product is rounded, which makes +0 of either.
+    settled here.  It shows nowhere: to what a layer gives a bias is added, which is never -0
+    (:func:`backendmlp.network.model.entering`), and whatever else becomes of a product is rounded,
+    which makes +0 of either.
     """
 
     name: ClassVar[str] = "bitwise"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from backendmlp.mlp import MLP
+from backendmlp.network.losses import classes_in_memory
 
 Printer = Callable[[MLP, Sequence[str], np.ndarray], None]
 
@@ -61,8 +62,8 @@ def _numbers_json(mlp: MLP, names: Sequence[str], outputs: np.ndarray) -> None:
 
 
 def _best(mlp: MLP, shares: np.ndarray) -> list[str]:
-    """The name of each row's most probable class, of equal ones the first."""
-    return [mlp.class_names[label] for label in shares.argmax(axis=1)]
+    """The name of each row's most probable class, as :meth:`MLP.predict` finds it."""
+    return [mlp.class_names[label] for label in classes_in_memory(shares)]
 
 
 def _write_csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -23,7 +23,7 @@ from backendmlp.exchange.nodes import Nodes
 from backendmlp.features import LARGEST
 from backendmlp.files import StrPath, write_atomically
 from backendmlp.mlp import MLP
-from backendmlp.network.model import PIXEL_LEVELS
+from backendmlp.network.model import PIXEL_LEVELS, Parameters, entering
 
 _ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid"}
 _DTYPES = ("float32", "float64")
@@ -85,6 +85,10 @@ class _Graph:
         return self.nodes.model(self.nodes.value(entry, kind, shape), outputs, properties)
 
     @property
+    def _parameters(self) -> dict[str, np.ndarray]:
+        return entering(Parameters.of(self.mlp.parameters)).as_dict()
+
+    @property
     def _computed(self) -> np.dtype:
         return np.dtype(self.nodes.dtype)
 
@@ -95,7 +99,7 @@ class _Graph:
 
     def _layers(self, x: str) -> str:
         """What the last layer gives for inputs ``x``."""
-        p, activation = self.mlp.parameters, self.mlp.config.activation
+        p, activation = self._parameters, self.mlp.config.activation
         z = self.nodes.node("Add", self._first(x), self.nodes.weights("b1", p["b1"]))
         for layer in range(2, len(p) // 2 + 1):
             if activation in _ACTIVATIONS:
@@ -110,15 +114,17 @@ class _Graph:
 
     def _first(self, x: str) -> str:
         """What the inputs stand for times W1."""
-        W, unit, nodes = self.mlp.parameters["W1"], self.mlp.unit, self.nodes
+        W, unit, nodes = self._parameters["W1"], self.mlp.unit, self.nodes
         if unit is not None:  # powers of two: no product with them is rounded
             x = nodes.node("Round", nodes.node("Mul", x, nodes.number("per_unit", 1.0 / unit)))
             bounds = (nodes.number(f"{s}est", v) for s, v in (("low", -LARGEST), ("high", LARGEST)))
             x = nodes.node("Clip", x, *bounds)
             W = W * unit[:, None]
-        if self._rounds and (self.pixels or unit is not None):  # whole numbers, exact as they stand
-            bits = product_bits(len(W), beside_pixels=self.pixels, beside_features=unit is not None)
-            W = rounded(W, 0, bits[1])
+        if self._rounds:
+            whole = {"beside_pixels": self.pixels, "beside_features": unit is not None}
+            left, right = product_bits(len(W), **whole)
+            x = x if any(whole.values()) else self._rounded(x, left)  # the others are exact
+            W = rounded(W, 0, right)
         product = nodes.node("MatMul", x, nodes.weights("W1", W))
         if self.pixels:
             return nodes.node("Mul", product, nodes.number("level", 1.0 / PIXEL_LEVELS))
@@ -128,13 +134,16 @@ class _Graph:
         """Each row of ``x`` on the grid that :func:`backendmlp.arithmetic.bitwise.rounded` has.
 
         The power of two at or above its largest entry is |(q + p) - q| with q = 2**53 p, or p where
-        that is zero: Rump, Ogita and Oishi, "Accurate floating-point summation" (2008).
+        that is zero: Rump, Ogita and Oishi, "Accurate floating-point summation" (2008).  A row
+        beyond the range is NaN.
         """
         nodes = self.nodes
         top = nodes.node("ReduceMax", nodes.node("Abs", x), axes=[1], keepdims=1)
         q = nodes.node("Mul", top, nodes.number("unit_53", 2.0**53))
         power = nodes.node("Sub", nodes.node("Add", q, top), q)
         power = nodes.node("Max", power, top, nodes.number("least", 2.0**-const.WINDOW))
+        beyond = nodes.node("Greater", top, nodes.number("most", 2.0**const.WINDOW))
+        power = nodes.node("Where", beyond, nodes.number("nan", np.nan), power)
         grid = nodes.node("Mul", power, nodes.number(f"bits_{bits}", const.ROUND * 2.0**-bits))
         return nodes.node("Sub", nodes.node("Add", x, grid), grid)
 
@@ -142,13 +151,22 @@ class _Graph:
         nodes = self.nodes
         found = nodes.node("Softmax", z, axis=1)
         nodes.cast(found, self._computed, self.shown, to_be="probabilities")
-        numbers = nodes.node("ArgMax", found, axis=1, keepdims=0)
+        numbers = self._most_probable(found, len(names))
         values = _labels(names)
         nodes.node("Gather", nodes.constant("labels", values), numbers, axis=0, to_be="classes")
         return [
             nodes.value("classes", values.dtype, ()),
             nodes.value("probabilities", self.shown, (len(names),)),
         ]
+
+    def _most_probable(self, found: str, count: int) -> str:
+        """As :func:`backendmlp.network.losses.classes`: runtimes disagree on a NaN's place."""
+        nodes = self.nodes
+        largest = nodes.node("ReduceMax", found, axes=[1], keepdims=1)
+        columns = nodes.constant("columns", np.arange(count)[None, :])
+        last = nodes.constant("last", np.array(count - 1))
+        marked = nodes.node("Where", nodes.node("Equal", found, largest), columns, last)
+        return nodes.node("ReduceMin", marked, axes=[1], keepdims=0)
 
     def _outputs(self, z: str) -> list[Any]:
         """(rows, C), or (rows,) where targets were."""

@@ -182,13 +182,24 @@ def one_hot(labels: Array, like: Array) -> Array:
 
 
 def classes(probabilities: Array) -> Array:
-    """Each row's most probable class, int64 (N,); of equal ones the first, in every library."""
+    """Each row's most probable class, int64 (N,); of equal ones the first, in every library.
+
+    Of probabilities that hold a NaN, which is larger than nothing, there is none: such a row has
+    the last class.
+    """
     xp, device = namespace(probabilities), device_of(probabilities)
     count = probabilities.shape[1]
     columns = xp.arange(count, dtype=xp.int64, device=device)
     last = xp.asarray(count - 1, dtype=xp.int64, device=device)
     largest = xp.max(probabilities, axis=1, keepdims=True)
     return xp.min(xp.where(probabilities == largest, columns[None, :], last), axis=1)
+
+
+def classes_in_memory(probabilities: np.ndarray) -> np.ndarray:
+    """:func:`classes` of an array in host memory, in less time."""
+    if np.isnan(np.max(probabilities, initial=0.0)):  # of which argmax takes the first
+        return classes(probabilities)
+    return np.argmax(probabilities, axis=1).astype(np.int64, copy=False)
 
 
 # JAX on a CPU takes smaller numbers, the subnormal ones, for zero, so they are zero everywhere;

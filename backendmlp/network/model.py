@@ -8,7 +8,7 @@ Goodfellow, Bengio and Courville, *Deep Learning* (2016), sections 6.2 and 6.5.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -74,6 +74,16 @@ def settle(
 ) -> Parameters:
     """Parameters from outside, as ``arithmetic`` stores them, for inputs in ``unit``."""
     return Parameters.of({k: arithmetic.settle(v) for k, v in parameters.items()}, unit)
+
+
+def entering(parameters: Parameters) -> Parameters:
+    """Parameters from outside that were settled where they were born, without a bias of -0.
+
+    It would leave the sign of a product's zero, on which libraries disagree, in what is shown; that
+    of a weight is rounded away.
+    """
+    biases = tuple(namespace(b).where(b == 0.0, 0.0, b) for b in parameters.biases)
+    return replace(parameters, biases=biases)
 
 
 def forward(arithmetic: Arithmetic, activation: Activation, p: Parameters, x: Array) -> Forward:

@@ -7,7 +7,8 @@ that was learned before it (``before.W1``, ``before.velocity.W1``); the best epo
 where those are kept (``best.W1``); and, as JSON, the run's configuration, the number of its
 definition, its data and the epochs so far.  The random state is the seed and the epoch's number:
 streams are found by counter (see :mod:`backendmlp.random`), and an adaptive rate by replaying the
-epochs, so nothing else has to be kept.
+epochs, so nothing else has to be kept.  A ``sha256`` of all of it tells damage; an older file has
+none, but weights are those that the digest of their epoch is of, in any file.
 
 Formats 1 and 2, which are still read, are of one hidden layer and plain descent; format 1 had
 nothing of before the epoch.
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from backendmlp.config import Config
+from backendmlp.digests import digest
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath
 from backendmlp.network.model import Parameters, shapes
@@ -83,7 +85,7 @@ def save(path: StrPath, checkpoint: Checkpoint) -> None:
         "epochs": [epoch.as_dict() for epoch in checkpoint.epochs],
     }
     try:
-        save_tensors(path, tensors, _KEY, metadata, _FILE_LIMIT, _HEADER_LIMIT)
+        save_tensors(path, tensors, _KEY, metadata, _FILE_LIMIT, _HEADER_LIMIT, sealed=True)
     except TensorFileError as error:
         raise InputError(f"cannot save the checkpoint {str(path)!r}: it {error}") from error
 
@@ -125,7 +127,23 @@ def _parse(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Checkpoi
     within = bool(position) and metadata["format"] > 1
     best = stopping.best(config, epochs) is not None
     _check_tensors(tensors, _expected(tensors, config, position, within, best), config)
-    return Checkpoint(config, data, _state(tensors, config, epoch, position), epochs, definition)
+    state = _state(tensors, config, epoch, position)
+    _check_weights(state, config, epochs)
+    return Checkpoint(config, data, state, epochs, definition)
+
+
+def _check_weights(state: State, config: Config, epochs: list[EpochRecord]) -> None:
+    """Refuse weights that are not those of their epochs; within one nothing says what they were."""
+    ended = state.before if state.position else state.learned
+    best = stopping.best(config, epochs)
+    for record, learned in ((epochs[-1] if epochs else None, ended), (best, state.best)):
+        if record is None or learned is None:
+            continue
+        if digest(Parameters.of(learned).as_dict()) != record.weights_sha256:
+            raise InputError(
+                f"is damaged (its weights after epoch {record.epoch} are not those that the epoch "
+                "ended with); use an undamaged file"
+            )
 
 
 def _state(tensors: dict[str, np.ndarray], config: Config, epoch: int, position: int) -> State:

@@ -122,6 +122,8 @@ def _parse_epoch(value: Any) -> EpochRecord:
             raise InputError(f"the {name} of an epoch is {show(entry)}; use an undamaged file")
         if isinstance(entry, (int, float)) and not abs(entry) <= sys.float_info.max:
             raise InputError(f"the {name} of an epoch is not finite; use an undamaged file")
+        if name == "seconds" and entry < 0:  # type: ignore[operator]
+            raise InputError(f"the {name} of an epoch are {show(entry)}; use an undamaged file")
         if name.endswith("_sha256") and entry is not None:
             for digest in entry.values() if isinstance(entry, dict) else (entry,):
                 _digest(digest)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import metadata
 from typing import Any
 
@@ -90,6 +90,12 @@ class Record:
             "weights_sha256": ending.weights_sha256 if ending else None,
             "predictions_sha256": ending.predictions_sha256 if ending else None,
         }
+
+
+_ENTRIES = {entry.name for entry in fields(Record)} | {
+    *("format", "weights_sha256", "predictions_sha256")
+}
+_DIVERGED = "the training diverged in epoch"  # as every DivergenceError begins
 
 
 class DamagedError(InputError):
@@ -188,6 +194,10 @@ def _is_tensor_file(data: bytes) -> bool:
 def parse(value: dict[str, Any]) -> Record:
     """The record that :meth:`Record.as_dict` described, in this format or an older one."""
     _check_format(value.get("format"))
+    if unknown := set(value) - _ENTRIES:
+        raise InputError(
+            f"it has {show(min(unknown))}, which no receipt has; use a {NAME} that backendmlp wrote"
+        )
     data = _section(value, "data", dict)
     config = parse_config(_section(value, "config", dict), old=value["format"] == 1)
     record = Record(
@@ -202,6 +212,7 @@ def parse(value: dict[str, Any]) -> Record:
         parallel=_parse_parallel(value.get("parallel")),
         diverged=_parse_text(value, "diverged"),
     )
+    _check_diverged(record)
     repeated = record.as_dict()
     for name in ("weights_sha256", "predictions_sha256"):
         if value.get(name) != repeated[name]:
@@ -239,15 +250,40 @@ def _parse_text(value: dict[str, Any], name: str) -> str | None:
     return found
 
 
+def _check_diverged(record: Record) -> None:
+    """Refuse a training that is said to have diverged elsewhere than behind its last epoch."""
+    following = f"{_DIVERGED} {len(record.epochs) + 1}:"
+    if record.diverged is not None and (
+        record.through or not record.diverged.startswith(following)
+    ):
+        raise InputError(
+            f"its diverged is {show(record.diverged)}, and it holds {len(record.epochs)} of "
+            f"{record.config.epochs} epochs; use an undamaged file"
+        )
+
+
 def _parse_parallel(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
     kinds = {"ranks": int, "mpi": str, "split": str, "members": list}
-    if not isinstance(value, dict) or any(type(value.get(k)) is not t for k, t in kinds.items()):
+    if not _holds(value, kinds) or value["ranks"] < 2 or value["split"] != "rows":
         raise InputError(f"its parallel is {show(value)}; use an undamaged file")
     if len(value["members"]) != value["ranks"]:
         raise InputError("its parallel does not have a member for each rank; use an undamaged file")
+    for member in value["members"]:
+        if not _holds(member, {"backend": str, "device": str, "versions": dict}):
+            raise InputError(f"a member of its parallel is {show(member)}; use an undamaged file")
+        _parse_versions(member["versions"])
     return value
+
+
+def _holds(value: Any, kinds: dict[str, type]) -> bool:
+    """Whether ``value`` is an object with these entries and no other."""
+    return (
+        isinstance(value, dict)
+        and set(value) == set(kinds)
+        and all(type(value[name]) is kind for name, kind in kinds.items())
+    )
 
 
 def _check_format(number: object) -> None:

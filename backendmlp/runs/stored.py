@@ -168,6 +168,8 @@ def disagreement(record: Record, parameters: Weights, metadata: dict[str, Any]) 
     """In which way a model, as it was read, is not what ``record`` says, None where it is."""
     if metadata["config"] != record.config.as_dict():
         return f"{MODEL} has another configuration than the receipt"
+    if metadata.get("data", {"sha256": record.data.sha256})["sha256"] != record.data.sha256:
+        return f"{MODEL} names other data than the receipt, by their SHA-256"
     weights = {name: value for name, value in parameters.items() if name != "unit"}
     ending = record.ending
     if ending is None or not record.through or digest(weights) == ending.weights_sha256:

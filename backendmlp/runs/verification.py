@@ -23,7 +23,7 @@ from backendmlp.ranks import ALONE, Ranks
 from backendmlp.runs import record as records
 from backendmlp.runs.modelfile import load_model
 from backendmlp.runs.parsing import Data
-from backendmlp.runs.prepare import common, definition_of, prepare, sizes_of
+from backendmlp.runs.prepare import Prepared, common, definition_of, prepare, sizes_of
 from backendmlp.runs.record import Record
 from backendmlp.runs.stored import MODEL, disagreement, kept_weights, named, receipt_of
 from backendmlp.strictjson import show
@@ -41,10 +41,10 @@ _VALUES = (
 class Verdict:
     """How many epochs agreed, of how many, and what differs in the first that does not.
 
-    ``model`` says how the model file in the run's folder stands to the receipt, where it was held
-    against it; one that differs is the ``difference``.  ``diverged`` is the epoch after those in
-    which the run did, if it did, and one that does not here differs.  A verdict is true where all
-    agree.
+    ``model`` says how the model file in the run's folder stands to the receipt and the data, where
+    it was held against them; one that differs is the ``difference``.  ``diverged`` is the epoch
+    after those in which the run did, if it did, and one that does not here differs.  A verdict is
+    true where all agree.
     """
 
     agreed: int
@@ -89,7 +89,8 @@ def verify(
     """Repeat the run of ``receipt``, a run.json or its folder, as ``backendmlp verify`` does.
 
     ``dataset`` is the run's; if None, it is opened where the receipt says it came from.  The
-    model file beside it is held against the receipt too, and missed in a folder without one.
+    model file beside it is held against the receipt and the data too, and missed in a folder
+    without one; ``docs/receipts.md`` says what nobody can check.
     ``on_epoch`` is told the record of each epoch repeated, ``on_progress`` the images gone by.
     With ``distributed`` the processes that ``mpiexec`` started repeat it together, however many
     made the run, or a single one; the first alone reads the run's files, and all have the verdict.
@@ -142,11 +143,11 @@ def hold(
 ) -> Verdict:
     """The verdict on ``record``, which was read from ``receipt``, a run.json or its folder."""
     folder = ranks.first(lambda: receipt_of(receipt).parent)
-    verdict, unit = _repeat(record, folder, backend, dataset, on_epoch, on_progress, ranks)
+    verdict, ready = _repeat(record, folder, backend, dataset, on_epoch, on_progress, ranks)
 
     def with_model() -> Verdict:
         if os.path.isdir(receipt) or (folder / MODEL).exists():
-            return _with_model(verdict, unit, record, folder)
+            return _with_model(verdict, ready, record, folder)
         return verdict  # a receipt travels alone
 
     return ranks.first(with_model)
@@ -160,8 +161,8 @@ def _repeat(
     on_epoch: Callable[[EpochRecord], None],
     on_progress: Callable[[int], None],
     ranks: Ranks,
-) -> tuple[Verdict, np.ndarray | None]:
-    """Train again up to the first epoch that differs; the verdict, and the features' unit.
+) -> tuple[Verdict, Prepared]:
+    """Train again up to the first epoch that differs; the verdict, and what was trained.
 
     Of a run that diverged, through the epoch that did.
     ``folder`` is the run's, where the weights of its epochs may lie, for the first of ``ranks``.
@@ -189,15 +190,20 @@ def _repeat(
             ready.trainer, ready.test, ready.validation, on_progress=on_progress, warn=nothing
         )
         # An interrupted run's receipt has fewer epochs than it was configured for.
-        for theirs, ours in zip(record.epochs, epochs, strict=False):
+        for theirs in record.epochs:
+            try:
+                ours = next(epochs)
+            except DivergenceError as error:
+                found = digest(ready.trainer.weights())
+                return Verdict(theirs.epoch - 1, total, found, str(error)), ready
             on_epoch(ours)
             unlike = partial(_difference, theirs, ours, ready.trainer, folder, record)
             if (difference := ranks.first(unlike)) is not None:
-                return Verdict(ours.epoch - 1, total, ours.weights_sha256, difference), ready.unit
+                return Verdict(ours.epoch - 1, total, ours.weights_sha256, difference), ready
         if record.diverged is None:
-            return Verdict(total, total, sha256), ready.unit
+            return Verdict(total, total, sha256), ready
         difference = None if _diverges(epochs) else f"epoch {total + 1} diverged, and does not here"
-    return Verdict(total, total, sha256, difference, diverged=total + 1), ready.unit
+    return Verdict(total, total, sha256, difference, diverged=total + 1), ready
 
 
 def _diverges(epochs: Iterator[EpochRecord]) -> bool:
@@ -209,7 +215,7 @@ def _diverges(epochs: Iterator[EpochRecord]) -> bool:
     return found is not None and found.overflowed is not None
 
 
-def _with_model(verdict: Verdict, unit: np.ndarray | None, record: Record, folder: Path) -> Verdict:
+def _with_model(verdict: Verdict, ready: Prepared, record: Record, folder: Path) -> Verdict:
     """``verdict``, with what the model file in ``folder`` is to it."""
     if not verdict.verified:
         return verdict
@@ -219,15 +225,38 @@ def _with_model(verdict: Verdict, unit: np.ndarray | None, record: Record, folde
         parameters, metadata = load_model(folder / MODEL)
     except InputError as error:
         return replace(verdict, difference=str(error))
-    if not _same(parameters.pop("unit", None), unit):
+    if not _same(parameters.pop("unit", None), ready.unit):
         return replace(verdict, difference=f"{MODEL} has another unit than the data have")
-    if (why := disagreement(record, parameters, metadata)) is not None:
+    why = disagreement(record, parameters, metadata) or _unlike_data(metadata, ready.metadata)
+    if why is not None:
         return replace(verdict, difference=why)
     if digest(parameters) == verdict.weights_sha256:
-        return replace(verdict, model=f"{MODEL} agrees")
+        agrees = f"{MODEL} agrees"
+        if metadata["class_names"] != ready.metadata["class_names"]:
+            agrees += " but for its classes' names, which nothing here says"
+        return replace(verdict, model=agrees)
     # Stopped within an epoch, which no receipt describes.
     later = f"but {MODEL} is from later, within epoch {verdict.total + 1}, or was altered"
     return replace(verdict, model=later)
+
+
+def _unlike_data(metadata: dict[str, Any], expected: dict[str, Any]) -> str | None:
+    """In which way a model's ``metadata`` are not those ``expected`` of the data.
+
+    Classes have names there or here perhaps, and elsewhere numbers: the data's SHA-256 is of these.
+    """
+    names = [found["class_names"] for found in (metadata, expected)]
+    if names[0] != names[1] and not any(map(_are_numbers, names)):
+        return f"{MODEL} has other class names than the data: {show(names[0])}"
+    for entry, usual in (("image_shape", None), ("flat", None), ("definition", 1)):
+        theirs, ours = metadata.get(entry, usual), expected.get(entry, usual)
+        if theirs != ours:
+            return f"{MODEL} has the {entry} {show(theirs)}, and of these data it is {show(ours)}"
+    return None
+
+
+def _are_numbers(names: list[str]) -> bool:
+    return names == list(map(str, range(len(names))))
 
 
 def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:

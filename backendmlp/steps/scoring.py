@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from backendmlp.arithmetic import demands
 from backendmlp.backend import Backend
 from backendmlp.network import evaluation
 from backendmlp.network.evaluation import Scores
-from backendmlp.network.losses import classes
-from backendmlp.network.model import Parameters
+from backendmlp.network.losses import classes, classes_in_memory
+from backendmlp.network.model import Parameters, entering
 from backendmlp.network.recipe import Recipe
 from backendmlp.steps import compiled, kernels
 from backendmlp.steps.compiled.scoring import CompiledScorer
@@ -41,16 +39,14 @@ class Scorer:
         self.recipe, self._backend = recipe, backend
         self.unit = None if unit is None else backend.asarray(unit, arithmetic.dtype)
         on_device = {k: backend.asarray(v, arithmetic.dtype) for k, v in parameters.items()}
-        self._parameters = Parameters.of(on_device, self.unit)  # settled where they were born
+        self._parameters = entering(Parameters.of(on_device, self.unit))
         # For each kind of inputs.
         self._faster: dict[Any, CompiledScorer | KernelScorer | None] = {}
 
     def classes(self, inputs: Array) -> Array:
         """The most probable class of each of ``inputs`` (N, F), int64 (N,)."""
         found = self.outputs(inputs)
-        if self._backend.in_memory:  # as the definition: of equal ones the first
-            return np.argmax(found, axis=1).astype(np.int64, copy=False)
-        return classes(found)
+        return classes_in_memory(found) if self._backend.in_memory else classes(found)
 
     def outputs(self, inputs: Array) -> Array:
         """What the network shows, (N, C), for ``inputs`` (N, F)."""

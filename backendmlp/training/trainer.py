@@ -344,7 +344,8 @@ class Trainer:
     def _on_device(self, learned: Mapping[str, Array]) -> Learned:
         dtype = self.arithmetic.dtype
         on_device = {k: self.backend.asarray(v, dtype) for k, v in learned.items()}
-        return Learned.of(self.recipe, on_device, self._unit)
+        found = Learned.of(self.recipe, on_device, self._unit)
+        return replace(found, parameters=model.entering(found.parameters))
 
     def _new_stepper(self, learned: Learned) -> Stepper:
         return choose.stepper(self.backend, self.recipe, learned, self.rows, self.ranks)
