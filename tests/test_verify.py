@@ -199,7 +199,7 @@ def test_of_a_run_that_diverged_the_epoch_that_did_is_repeated_too(
 def test_a_divergence_that_is_none_here_differs(run: Path):
     def cut(found: dict[str, Any]) -> None:
         found["epochs"].pop()
-        found["diverged"] = "the training diverged in epoch 2"
+        found["diverged"] = "the training diverged in epoch 2: so"
         for name in ("weights_sha256", "predictions_sha256"):
             found[name] = found["epochs"][-1][name]
 
