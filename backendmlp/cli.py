@@ -316,9 +316,10 @@ def info(path: Path | None) -> None:
 
     Without an argument, the backends, devices, BLAS libraries and versions found here.
     """
-    from backendmlp.commands import check
 
-    check.info() if path is None else check.describe(path)
+    from backendmlp.commands import info as command
+
+    command.machine() if path is None else command.describe(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

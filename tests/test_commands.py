@@ -202,7 +202,7 @@ class TestWords:
         def warning(path: Path) -> None:
             warnings.warn("files of another set", UserWarning, stacklevel=1)
 
-        monkeypatch.setattr("backendmlp.commands.check.describe", warning)
+        monkeypatch.setattr("backendmlp.commands.info.describe", warning)
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             assert call("info", run) == (0, "", "Warning: files of another set\n")

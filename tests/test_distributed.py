@@ -22,7 +22,7 @@ from together import ThreadRanks, environment, launch, mpiexec, together
 
 import backendmlp
 from backendmlp import MLP, Config, InputError
-from backendmlp.commands.check import describe
+from backendmlp.commands.info import describe
 from backendmlp.distributed import joining
 from backendmlp.distributed.compiled import SharedCompiledStep
 from backendmlp.distributed.gathering import own_rows

@@ -443,3 +443,10 @@ def test_info_names_each_library_once():
     for line in lines:
         words = line.split()
         assert len(set(words)) == len(words), line
+
+
+def test_info_says_once_what_a_folder_was_made_with(tmp_path):
+    assert train("--epochs", 1, "--out", tmp_path).code == 0
+    told = call("info", tmp_path).out
+    assert told.count("configuration") == told.count("definition") == told.count("\ndata ") == 1
+    assert told.count("weights sha256") == 2

@@ -22,7 +22,7 @@ import backendmlp
 from backendmlp import Config, InputError, sweep
 from backendmlp.cli import cli, main
 from backendmlp.commands import sweep as command
-from backendmlp.commands.check import describe
+from backendmlp.commands.info import describe
 from backendmlp.runs import record as records
 from backendmlp.runs.folder import resume_run, train_run
 from backendmlp.sweeps import sweep as sweeps
