@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import reprlib
 from typing import Any
 
@@ -25,6 +26,19 @@ def to_json(value: dict[str, Any], indent: int | None = None) -> str:
         return json.dumps(value, allow_nan=False, indent=indent)
     except (TypeError, ValueError, RecursionError) as error:
         raise JSONError(f"holds what JSON cannot ({error}); use plain values") from error
+
+
+def printed(value: Any) -> str:
+    """``value`` as JSON to be printed; a number that is not finite, which JSON has not, as null."""
+    return json.dumps(_finite(value), allow_nan=False, indent=2)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return list(map(_finite, value))
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _line(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import warnings
 from fractions import Fraction
 
@@ -450,3 +451,14 @@ def test_info_says_once_what_a_folder_was_made_with(tmp_path):
     told = call("info", tmp_path).out
     assert told.count("configuration") == told.count("definition") == told.count("\ndata ") == 1
     assert told.count("weights sha256") == 2
+
+
+def test_json_has_null_for_what_is_no_number(tmp_path):
+    mlp = MLP((), loss="squared_error", epochs=1, lr=1e-9, numerics="native", dtype="float64")
+    start = {"W1": np.full((FLOATS.shape[1], 1), 2.0), "b1": np.zeros(1)}
+    mlp.fit(FLOATS, FLOATS[:, 0], parameters=start)
+    mlp.save(tmp_path / "model.safetensors")
+    np.save(tmp_path / "rows.npy", np.full((1, FLOATS.shape[1]), 1.7e308))
+    files = (tmp_path / "model.safetensors", tmp_path / "rows.npy")
+    (row,) = json.loads(call("predict", *files, "--format", "json").out, parse_constant=pytest.fail)
+    assert row["outputs"] == [None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from backendmlp.mlp import MLP
 from backendmlp.network.losses import classes_in_memory
+from backendmlp.strictjson import printed
 
 Printer = Callable[[MLP, Sequence[str], np.ndarray], None]
 
@@ -73,7 +73,7 @@ def _write_csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _write_json(entries: Iterable[dict[str, Any]]) -> None:
-    print(json.dumps(list(entries), indent=2))
+    print(printed(list(entries)))
 
 
 PRINTERS: dict[tuple[str, bool], Printer] = {

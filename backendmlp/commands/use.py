@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from backendmlp.runs.parsing import Data, parse_data
 from backendmlp.runs.record import read
 from backendmlp.runs.stored import RECORD, model_of
 from backendmlp.runs.verification import open_data
+from backendmlp.strictjson import printed
 from backendmlp.training.epochs import predictions_digest
 
 
@@ -173,7 +173,7 @@ def _print_scores(result: dict[str, Any]) -> None:
 
 
 def _print_result(result: dict[str, Any]) -> None:
-    print(json.dumps(result, indent=2))
+    print(printed(result))
 
 
 def _picture_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
