@@ -83,6 +83,7 @@ def test_pixels_are_exact_as_they_stand(seed, m, k, n):
     assert exact.fractions(BITWISE.transposed_matmul_and_sum(a.T, b)[0]) == expected
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8)  # whole numbers as Python's own are slow
 @given(seeds, sizes, st.integers(1, 300), sizes)
 def test_settled_features_are_exact_as_they_stand(seed, m, k, n):

@@ -195,6 +195,7 @@ SELECTING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", SELECTING)
 def test_selecting_the_backend_tells_what_it_cannot_do_without(data, tmp_path, wrong):
     out = tmp_path / "run"
@@ -205,6 +206,7 @@ def test_selecting_the_backend_tells_what_it_cannot_do_without(data, tmp_path, w
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_what_the_environment_asks_of_kernels_must_be_known(data, tmp_path):
     out = tmp_path / "run"
     options = "--backend", "cupy", "--data", data, "--out", out
@@ -260,6 +262,7 @@ for work in (lambda: new.predict(x), lambda: new.loss(x, y), lambda: new.fit(x, 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("environment", "reason"), NOT_BITWISE)
 def test_a_device_that_cannot_be_bitwise_says_so_and_can_be_native(environment, reason):
     done = python("-c", TRIED.format(reason=reason), **environment)

@@ -38,6 +38,7 @@ def test_what_a_step_comes_to(tmp_path):
     assert (absent.outcome, absent.failed, absent.said()) == ("left out", False, "")
 
 
+@pytest.mark.slow
 def test_a_step_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path):
     code = "import subprocess as s, sys; print('begun'); s.run([sys.executable, '-c', '{}'])"
     code = code.format("import time; time.sleep(60)")

@@ -449,7 +449,7 @@ class TestLoadRefuses:
             load_model(path)
 
     def test_a_folder(self, tmp_path):
-        with pytest.raises(InputError, match="it is a folder"):
+        with pytest.raises(InputError, match="is a folder; give the file in it"):
             load_model(tmp_path)
 
 
