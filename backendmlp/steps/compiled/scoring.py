@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from backendmlp.features import Settling
 from backendmlp.network.evaluation import Scores
 from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps.compiled import library
@@ -40,10 +41,16 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 
 
 class CompiledScorer:
-    """What a network makes of inputs; nothing is learned, threads may share it."""
+    """What a network makes of inputs; nothing is learned, threads may share it.
 
-    def __init__(self, recipe: Recipe, learned: Learned, inputs: Array) -> None:
-        self._held = Held(recipe, learned, inputs)
+    In bitwise numerics its weights are rounded as their products ask for.
+    """
+
+    def __init__(
+        self, recipe: Recipe, learned: Learned, inputs: Array, unsettled: bool = False
+    ) -> None:
+        self._held = Held(recipe, learned, inputs, unsettled=unsettled)
+        self._held.job.rounded = 1
         self._dtype = np.dtype(recipe.arithmetic.dtype)
         self._targets = np.dtype(np.int64 if recipe.loss.name == "cross_entropy" else self._dtype)
         sizes = self._held.sizes
@@ -62,6 +69,11 @@ class CompiledScorer:
 
         None where the network is outside what compiled code computes.
         """
+        found = self.read(inputs, targets)
+        return None if found is None else found[0]
+
+    def read(self, inputs: Array, targets: Array | None) -> tuple[Scores, Settling] | None:
+        """Likewise, and what was settled on the way; None also for features that are not finite."""
         count = len(inputs)
         found = Scores((), np.empty((count, self._outputs), self._dtype))
         if targets is not None:
@@ -79,7 +91,11 @@ class CompiledScorer:
                     threads = min(threads, self._held.blas.threads)
                     whole = self._run(workers, threads, inputs, targets, found)
             self._workers = workers
-        return found if whole else None
+            if not whole:
+                return None
+            clipped = sum(worker.clipped for worker in workers)
+            largest = max(worker.largest for worker in workers)
+        return found, Settling(count * self._features, clipped, int(largest))
 
     def _run(
         self,
@@ -92,6 +108,8 @@ class CompiledScorer:
         """Whether all went well; each thread takes the next piece that nobody has taken."""
         while len(workers) < threads:
             workers.append(_Worker(self._held))
+        for worker in workers:
+            worker.clipped, worker.largest = 0, 0.0
         count = len(inputs)
         if threads == 1 and count <= _PIECE:
             return workers[0].work(inputs, 0, targets, found)
@@ -129,6 +147,7 @@ class _Worker:
         self._bounds = np.zeros(1 + 2 * (len(held.sizes) - 1))
         self._job.bounds = address(self._bounds)
         self._room = 0  # rows of a batch that there is room for
+        self.clipped, self.largest = 0, 0.0  # of features settled since they were set so
 
     def work_on(
         self, pieces: Iterator[slice], inputs: Array, targets: Array | None, found: Scores
@@ -153,7 +172,11 @@ class _Worker:
         if job.batch > self._room:
             self._workspace.give(job, self._held.numerics)
             self._room = job.batch
-        return not self._call(self._pointer) and job.done == count
+        if self._call(self._pointer) or job.done != count:
+            return False
+        self.clipped += job.clipped
+        self.largest = max(self.largest, job.largest)
+        return True
 
 
 def _beyond(x: Array, rows: int) -> int:

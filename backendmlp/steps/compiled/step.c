@@ -7,6 +7,7 @@
 #include "functions.h"
 #include "job.h"
 #include "rounding.h"
+#include "settle.h"
 
 /* So that a library of another version is not taken for this one's. */
 int64_t job_bytes(void)
