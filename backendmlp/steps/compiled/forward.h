@@ -1,14 +1,20 @@
 /* The way up, for the type REAL: each group the values of its own units, and its part of the outputs'
  * sums.  Factors are rounded in bitwise numerics: see rounding.h. */
 
-/* Rows of the inputs as real numbers in `own->x` (n, features), those to visit from `first` on. */
-CLONED static void NAMED(gather)(struct NAMED(own) *own, int64_t first, int64_t n)
+/* Bytes of a row of the inputs. */
+INLINE int64_t NAMED(input_bytes)(const struct job *job)
 {
     static const int64_t sizes[] = {
         [OWN] = sizeof(REAL), [PIXELS] = 1, [FEATURES] = 4, [DOUBLES] = 8, [SINGLES] = 4,
     };
+    return job->widths[0] * sizes[job->kind];
+}
+
+/* Rows of the inputs as real numbers in `own->x` (n, features), those to visit from `first` on. */
+CLONED static void NAMED(gather)(struct NAMED(own) *own, int64_t first, int64_t n)
+{
     const struct job *job = own->job;
-    int64_t width = job->widths[0], bytes = width * sizes[job->kind];
+    int64_t width = job->widths[0], bytes = NAMED(input_bytes)(job);
     REAL *x = own->x;
     for (int64_t i = 0; i < n; i++, x += width) {
         const char *input = (const char *)job->inputs + row_of(job, first + i) * bytes;

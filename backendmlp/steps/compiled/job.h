@@ -97,6 +97,13 @@ struct report {
     double largest;
 };
 
+/* Threads that score the same rows, `piece` of them at one time; each has a job. */
+struct crowd {
+    struct job *jobs;
+    int64_t piece;
+    _Atomic int64_t next; /* the first row that nobody has taken */
+};
+
 /* Adds up the time between two calls where somebody wants to know. */
 struct watch {
     double *seconds, since;

@@ -174,3 +174,5 @@ static int64_t NAMED(measure)(const struct job *job)
     sized.workspace = NULL;
     return (int64_t)NAMED(lay_out)(&sized, -1, NULL, &shared);
 }
+
+#include "score.h"
