@@ -102,11 +102,12 @@ def functions(numerics: str) -> tuple[Callable[[Any], int], Callable[[Any], int]
     return steps, workspace
 
 
-def scores(numerics: str) -> Callable[[Any, int, int], int]:
-    """What does an array of so many jobs, a piece of so many rows at one time, likewise."""
+def scores(numerics: str) -> Callable[[Any, int, int], None]:
+    """What does an array of so many jobs, a piece of so many rows at one time."""
     loaded = library()
     assert loaded is not None
     found = getattr(loaded, f"scores_{numerics}")
+    found.restype = None
     found.argtypes = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64
     return found
 

@@ -1,5 +1,5 @@
 /* A network that does not change, shown rows by several threads, each with a job of its own, for the
- * type REAL: each takes the next piece that nobody has taken, and none waits for another. */
+ * type REAL: each takes the next piece that nobody has taken, so that fewer of them do too. */
 
 /* The job of a piece: `count` rows from `first` on of those of a thread's job. */
 static struct job NAMED(piece_of)(const struct job *all, int64_t first, int64_t count)
@@ -40,7 +40,7 @@ static void NAMED(score_pieces)(void *context, int64_t thread)
     }
 }
 
-static int NAMED(score)(struct job *jobs, int64_t threads, int64_t piece)
+static void NAMED(score)(struct job *jobs, int64_t threads, int64_t piece)
 {
     struct crowd crowd = {.jobs = jobs, .piece = piece};
     struct team team = {.size = threads, .work = NAMED(score_pieces), .context = &crowd};
@@ -48,5 +48,5 @@ static int NAMED(score)(struct job *jobs, int64_t threads, int64_t piece)
         jobs[t].done = jobs[t].clipped = 0;
         jobs[t].largest = 0.0;
     }
-    return run_team(&team);
+    run_helped(&team);
 }

@@ -23,7 +23,7 @@ Array = Any
 _ROUND = 1 << 14  # rows of one call, within which nobody can interrupt it
 _PIECE = 512  # rows that a thread takes at one time, at most
 _BATCH = 256  # rows in one pass
-_WORTH_A_THREAD = 1 << 22  # products; a thread begins in the time of a million
+_WORTH_A_THREAD = 1 << 22  # products in float64; a thread begins in the time of a million
 _ALONE = 1 << 18  # products that an OpenBLAS computes with one thread whatever it may take
 
 
@@ -55,6 +55,7 @@ class CompiledScorer:
         sizes = self._held.sizes
         self._features, self._outputs = sizes[0], sizes[-1]
         self._products = sum(a * b for a, b in pairwise(sizes))
+        self._worth = _WORTH_A_THREAD * 8 // self._dtype.itemsize
         self._call = library.scores(self._held.numerics)
         self.begin_anew()
         _SCORERS.add(self)
@@ -87,7 +88,7 @@ class CompiledScorer:
                 seen = self._rounds(1, inputs, targets, found)
             else:
                 with self._held.blas.single_threaded():
-                    threads = 1 + min(count, _ROUND) * self._products // _WORTH_A_THREAD
+                    threads = 1 + min(count, _ROUND) * self._products // self._worth
                     threads = min(threads, self._held.blas.threads, count)
                     seen = self._rounds(threads, inputs, targets, found)
         return None if seen is None else (found, seen)
@@ -143,8 +144,8 @@ class _Crowd:
             job.targets = None if targets is None else address(targets)
             job.part_0, job.part_1 = parts
             job.count, job.batch = count, min(rows, _BATCH)
-        failed = call(ctypes.addressof(self.jobs), threads, rows)
-        return not failed and sum(job.done for job in self.jobs[:threads]) == count
+        call(ctypes.addressof(self.jobs), threads, rows)
+        return sum(job.done for job in self.jobs[:threads]) == count
 
     def _make_room(self, rows: int) -> None:
         if rows <= self._room:

@@ -1,7 +1,7 @@
 /* The steps of all numerics, one shared library; the definitions are in steps/definition.py.
  *
- * steps_KIND does what a job says, scores_KIND what several jobs say that differ in their memory alone,
- * nonzero where no threads could be had; workspace_KIND says how many bytes of workspace a job needs. */
+ * steps_KIND does what a job says, nonzero where no threads could be had; scores_KIND what several jobs
+ * say that differ in their memory alone; workspace_KIND says how much memory a job's workspace needs. */
 
 #define _GNU_SOURCE /* for the affinity of threads, which is Linux's own */
 #include "functions.h"
@@ -30,9 +30,9 @@ int steps_native_float32(struct job *job)
 {
     return NAMED(run)(job);
 }
-int scores_native_float32(struct job *jobs, int64_t threads, int64_t piece)
+void scores_native_float32(struct job *jobs, int64_t threads, int64_t piece)
 {
-    return NAMED(score)(jobs, threads, piece);
+    NAMED(score)(jobs, threads, piece);
 }
 int64_t workspace_native_float32(const struct job *job)
 {
@@ -51,9 +51,9 @@ int steps_native_float64(struct job *job)
 {
     return NAMED(run)(job);
 }
-int scores_native_float64(struct job *jobs, int64_t threads, int64_t piece)
+void scores_native_float64(struct job *jobs, int64_t threads, int64_t piece)
 {
-    return NAMED(score)(jobs, threads, piece);
+    NAMED(score)(jobs, threads, piece);
 }
 int64_t workspace_native_float64(const struct job *job)
 {
@@ -71,9 +71,9 @@ int steps_bitwise(struct job *job)
 {
     return run(job);
 }
-int scores_bitwise(struct job *jobs, int64_t threads, int64_t piece)
+void scores_bitwise(struct job *jobs, int64_t threads, int64_t piece)
 {
-    return NAMED(score)(jobs, threads, piece);
+    NAMED(score)(jobs, threads, piece);
 }
 int64_t workspace_bitwise(const struct job *job)
 {
