@@ -4,11 +4,14 @@ What comes out is int32 of at most :data:`FEATURE_BITS` bits, which the products
 A column's grid is fixed by its largest training value: that has 17 bits, later values 8 times of
 headroom.  Only comparisons, products by powers of two and roundings to whole numbers take part,
 value by value, so a row settles to the same bits on every machine and beside any other rows.
+Predictions may leave it to compiled code that reads the features (:class:`Unsettled`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,40 @@ LARGEST = 2**FEATURE_BITS
 _FEWEST_STEPS = 16  # of a grid that a column should span
 _NAMED = 5  # columns named in one sentence
 _VALUES = 1 << 20  # settled at one time, to stay near the caches and bound the memory
+
+
+@dataclass(frozen=True)
+class Settling:
+    """What is told of features once they are settled.
+
+    How many of ``values`` were ``clipped``, and the ``largest`` of all in size, in units.
+    """
+
+    values: int
+    clipped: int
+    largest: int
+
+
+class Unsettled:
+    """Float features (N, F) that fast code may settle while it reads them.
+
+    ``values`` are as they were given, float64 or float32, perhaps not finite.  ``settle`` checks
+    and settles them as defined; ``tell`` says what there is to say of a :class:`Settling`.
+    """
+
+    def __init__(
+        self, values: Array, settle: Callable[[], Array], tell: Callable[[Settling], None]
+    ) -> None:
+        self.values, self.tell, self._settle = values, tell, settle
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @cached_property
+    def settled(self) -> Array:
+        """Whole numbers, int32, as :func:`settled` has them."""
+        return self._settle()
 
 
 def needs_unit(numerics: str, x: Array) -> bool:
@@ -78,13 +115,18 @@ def settled(x: Array, unit: Array) -> Array:
             clipped += int(xp.sum(xp.astype(xp.abs(steps) > LARGEST, xp.int64)))
             steps = _clipped(steps)
         pieces.append(_whole(steps))
+    tell_clipped(clipped, x.shape[0] * x.shape[1])
+    return pieces[0] if len(pieces) == 1 else xp.concat(pieces)
+
+
+def tell_clipped(clipped: int, values: int) -> None:
+    """Warn where some of so many values were clipped."""
     if clipped:
         warn(
-            f"{clipped} of the {x.shape[0] * x.shape[1]} feature values lie beyond "
+            f"{clipped} of the {values} feature values lie beyond "
             f"{LARGEST >> TRAINING_BITS} times the range of the training features and were "
             "clipped; scale them as the training features were"
         )
-    return pieces[0] if len(pieces) == 1 else xp.concat(pieces)
 
 
 def _is_tiny(top: Array) -> Array:

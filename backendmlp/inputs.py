@@ -26,15 +26,30 @@ def images(
     Raises :class:`InputError` for another kind, no images, NaN, infinity, or another F than
     ``features``; it calls the images as ``which`` of several says, as "test".
     """
+    return finite(backend, flat(backend, x, features, which), dtype, _named(which, called(x)))
+
+
+def flat(backend: Backend, x: Array, features: int | None = None, which: str = "") -> Array:
+    """``x`` (N, ...) as (N, F), on the device: pixels, floats or booleans as they are.
+
+    Raises :class:`InputError` for another kind, no images, or another F than ``features``.
+    """
     what = _named(which, called(x))
     given, x = x, _as_array(backend, what, x)
     width = _checked_width(what, tuple(x.shape), features)
     xp = namespace(x)
-    if x.dtype == xp.uint8:
-        return backend.asarray(xp.reshape(x, (x.shape[0], width)))
-    if not xp.isdtype(x.dtype, ("real floating", "bool")):
+    if not (x.dtype == xp.uint8 or xp.isdtype(x.dtype, ("real floating", "bool"))):
         raise InputError(_conversions(what, x, given))
-    x = backend.asarray(_of_usual_width(xp.reshape(x, (x.shape[0], width))))
+    return backend.asarray(_of_usual_width(xp.reshape(x, (x.shape[0], width))))
+
+
+def finite(backend: Backend, x: Array, dtype: str, what: str) -> Array:
+    """``x``, as :func:`flat` has it: pixels as they are, all else as finite ``dtype``.
+
+    Raises :class:`InputError` for NaN and infinity in what is called ``what``.
+    """
+    if x.dtype == backend.xp.uint8:
+        return x
     x = backend.xp.astype(x, getattr(backend.xp, dtype), copy=False)
     if not bool(backend.xp.all(backend.xp.isfinite(x))):
         raise InputError(f"the {what} hold NaN or infinity; give finite numbers")

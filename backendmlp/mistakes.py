@@ -100,12 +100,15 @@ def look_at_shown(x: Array, pixels: bool | None, unit: np.ndarray | None) -> Non
         )
 
 
-def look_at_settled(x: Array, raw: Array, unit: np.ndarray) -> None:
-    """Warn where all settled features ``x`` (N, F) are tiny beside those that were trained on."""
-    xp = namespace(x)
-    if raw.dtype == xp.uint8 or x.shape[0] < _FEW_ROWS:
+def look_at_settled(largest: int, raw: Array, unit: Array) -> None:
+    """Warn where features ``raw`` (N, F) are tiny beside those that were trained on.
+
+    The ``largest`` of them in size counts so many of a column's ``unit`` (F,).
+    """
+    xp = namespace(raw)
+    if raw.dtype == xp.uint8 or raw.shape[0] < _FEW_ROWS or largest >= _FAR_BELOW:
         return
-    if int(xp.max(x)) < _FAR_BELOW and int(xp.min(x)) > -_FAR_BELOW and bool(xp.any(raw != 0)):
+    if bool(xp.any(raw != 0)):
         top = float(xp.max(xp.abs(raw)))
         warn(
             f"the inputs are floats of at most {top:g}, and the model has learned from floats of "

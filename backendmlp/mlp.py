@@ -25,7 +25,7 @@ from backendmlp.steps.scoring import Scorer
 from backendmlp.training import beginning, stopping
 from backendmlp.training.balance import by_name
 from backendmlp.training.epochs import nothing, train, train_epoch, warn_caller
-from backendmlp.training.given import Given, Pair, pair, shown, taken
+from backendmlp.training.given import Given, Pair, pair, shown_soon, taken
 from backendmlp.training.records import EpochRecord
 from backendmlp.training.trainer import Start, Trainer
 
@@ -511,9 +511,8 @@ class MLP:
         at = self._backend_for(images)
         with at.scope(), memory.explained_use(at):
             scorer = self._scorer_on(at)
-            features = self.parameters["W1"].shape[0]
-            x = inputs.images(at, images, scorer.recipe.arithmetic.dtype, features)
-            x = shown(x, self._saw_pixels, scorer.unit)
+            features, dtype = self.parameters["W1"].shape[0], scorer.recipe.arithmetic.dtype
+            x = shown_soon(at, images, dtype, features, self._saw_pixels, scorer.unit)
             result = work(scorer, x)
             return result if at.owns(images) else to_numpy(result)
 

@@ -23,6 +23,7 @@ from backendmlp.network.activations import ACTIVATIONS
 from backendmlp.network.losses import LOSSES
 from backendmlp.network.model import Parameters, settle
 from backendmlp.network.schedules import SCHEDULES
+from backendmlp.steps.compiled.scoring import CompiledScorer
 from backendmlp.steps.definition import Step
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
@@ -85,6 +86,11 @@ def test_every_choice_is_drawn():
         "threads": {1, 2, 3, 5, 8},
     }.items():
         assert {case[key] for case in cases} == choices
+    for key, choices in {
+        "dtype": {"float32", "float64"},
+        "spoilt": {None, "nan", "inf", "-inf"},
+    }.items():
+        assert {case["shown"][key] for case in cases} == choices
     for name, known in {
         "activation": ACTIVATIONS,
         "loss": LOSSES,
@@ -287,6 +293,22 @@ def test_a_best_epoch_that_is_lost_in_a_resume_is_found():
     with mock.patch.object(going.Steered, "state", without):
         (found,) = disagreements(case)
     assert "epoch 4: ended with" in found.what
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_features_settled_wrongly_while_they_are_read_are_found(steps, dtype):
+    shown = {"dtype": dtype, "spoilt": None}
+    case = ordinary(seed=1, lr=0.1, epochs=1, choices={}, warm=None, shown=shown)
+    case["paths"] = [[["compiled", None]]]
+    assert disagreements(case) == []
+    read = CompiledScorer.read
+
+    def doubled(self, inputs, targets):
+        return read(self, inputs * (2 if inputs.dtype == dtype else 1), targets)
+
+    with mock.patch.object(CompiledScorer, "read", doubled):
+        (found,) = disagreements(case)
+    assert "shown, " in found.what
 
 
 class Forgetful(going.Steered):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import itertools
 import os
@@ -149,19 +148,24 @@ def many(sample):
     return mlp, sample.train_images
 
 
-def test_an_interrupted_prediction_leaves_its_memory_to_the_threads_it_left(many, monkeypatch):
+def test_a_prediction_is_interrupted_between_its_rounds(many, monkeypatch):
     mlp, images = many
     expected = mlp.predict_proba(images).tobytes()
+    monkeypatch.setattr(scoring, "_ROUND", 3000)
+    score, rounds = scoring._Crowd.score, []
 
-    def interrupted(thread, timeout=None):
-        raise KeyboardInterrupt
+    def interrupted(self, *given):
+        rounds.append(score(self, *given))
+        if len(rounds) == 2:
+            raise KeyboardInterrupt
+        return rounds[-1]
 
+    monkeypatch.setattr(scoring._Crowd, "score", interrupted)
     with threadpoolctl.threadpool_limits(3):
-        for _ in range(5):
-            with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-                patch.setattr(threading.Thread, "join", interrupted)
-                mlp.predict_proba(images)
-            assert mlp.predict_proba(images).tobytes() == expected
+        with pytest.raises(KeyboardInterrupt):
+            mlp.predict_proba(images)
+        assert mlp.predict_proba(images).tobytes() == expected
+    assert rounds == [True] * 6
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")

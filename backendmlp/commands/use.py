@@ -43,7 +43,7 @@ def evaluate(
     The data are those asked for, or else those that the model was trained on; the digest is of the
     predictions.
     """
-    note_others("start one, since --distributed is of train and verify")
+    note_others("start one alone: --distributed is for train and verify")
     mlp = _load(path, backend, device)
     given = data is not None or dataset is not None
     known = _known_data(path)

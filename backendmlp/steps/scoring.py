@@ -7,6 +7,7 @@ from typing import Any
 
 from backendmlp.arithmetic import demands
 from backendmlp.backend import Backend
+from backendmlp.features import Unsettled
 from backendmlp.network import evaluation
 from backendmlp.network.evaluation import Scores
 from backendmlp.network.losses import classes, classes_in_memory
@@ -40,35 +41,59 @@ class Scorer:
         self.unit = None if unit is None else backend.asarray(unit, arithmetic.dtype)
         on_device = {k: backend.asarray(v, arithmetic.dtype) for k, v in parameters.items()}
         self._parameters = entering(Parameters.of(on_device, self.unit))
-        # For each kind of inputs.
+        # For each kind of inputs, and of features that are not settled.
         self._faster: dict[Any, CompiledScorer | KernelScorer | None] = {}
+        self._settling: dict[Any, CompiledScorer | None] = {}
 
-    def classes(self, inputs: Array) -> Array:
+    def classes(self, inputs: Array | Unsettled) -> Array:
         """The most probable class of each of ``inputs`` (N, F), int64 (N,)."""
         found = self.outputs(inputs)
         return classes_in_memory(found) if self._backend.in_memory else classes(found)
 
-    def outputs(self, inputs: Array) -> Array:
+    def outputs(self, inputs: Array | Unsettled) -> Array:
         """What the network shows, (N, C), for ``inputs`` (N, F)."""
-        found = self._soon(inputs, None)
+        found, inputs = self._soon(inputs, None)
         if found is not None:
             return found.outputs
         return evaluation.outputs(self.recipe, self._parameters, inputs)
 
-    def score(self, inputs: Array, targets: Array) -> Scores:
+    def score(self, inputs: Array | Unsettled, targets: Array) -> Scores:
         """The scores of ``inputs`` (N, F) with ``targets`` (N,) or (N, C)."""
-        found = self._soon(inputs, targets)
+        found, inputs = self._soon(inputs, targets)
         if found is not None:
             return found
         return evaluation.score(self.recipe, self._parameters, inputs, targets)
 
-    def _soon(self, inputs: Array, targets: Array | None) -> Scores | None:
-        """By other code than the definition; None where there is none."""
+    def _soon(
+        self, inputs: Array | Unsettled, targets: Array | None
+    ) -> tuple[Scores | None, Array]:
+        """By other code than the definition, None where there is none; and the settled inputs."""
+        if isinstance(inputs, Unsettled):
+            found = self._while_settling(inputs, targets)
+            if found is not None:
+                return found, inputs
+            inputs = inputs.settled
         kind = inputs.dtype
         if kind not in self._faster:
             self._faster[kind] = self._new_faster(inputs)
         scorer = self._faster[kind]
-        return None if scorer is None else scorer.score(inputs, targets)
+        return None if scorer is None else scorer.score(inputs, targets), inputs
+
+    def _while_settling(self, inputs: Unsettled, targets: Array | None) -> Scores | None:
+        """By compiled code that settles what it reads; None where it cannot."""
+        if not self._backend.in_memory:
+            return None
+        kind = inputs.values.dtype
+        if kind not in self._settling:
+            self._settling[kind] = compiled.scorer(
+                self.recipe, self._parameters, inputs.values, unsettled=True
+            )
+        scorer = self._settling[kind]
+        found = None if scorer is None else scorer.read(inputs.values, targets)
+        if found is None:
+            return None
+        inputs.tell(found[1])
+        return found[0]
 
     def _new_faster(self, inputs: Array) -> CompiledScorer | KernelScorer | None:
         if self._backend.in_memory:

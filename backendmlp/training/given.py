@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from backendmlp import inputs, mistakes
-from backendmlp.backend import Backend
+from backendmlp.backend import Backend, namespace
 from backendmlp.config import Config
 from backendmlp.errors import InputError
-from backendmlp.features import feature_unit, needs_unit, settled
+from backendmlp.features import Settling, Unsettled, feature_unit, needs_unit, settled, tell_clipped
 from backendmlp.network.model import is_pixels
 from backendmlp.steps.stepper import Rows
 from backendmlp.training.balance import split
@@ -168,6 +168,25 @@ def pair(name: str, value: Any) -> Pair:
     return value[0], value[1]
 
 
+def shown_soon(
+    at: Backend, images: Array, dtype: str, features: int, pixels: bool | None, unit: Array | None
+) -> Array | Unsettled:
+    """:func:`shown`, of ``images`` (N, ...) as a caller gives them, to be predicted.
+
+    Float features may be settled, and found not to be finite, by whoever reads them.
+    """
+    x = inputs.flat(at, images, features)
+
+    def settle() -> Array:
+        return shown(inputs.finite(at, x, dtype, inputs.called(images)), pixels, unit)
+
+    def tell(found: Settling) -> None:
+        tell_clipped(found.clipped, found.values)
+        mistakes.look_at_settled(found.largest, x, unit)
+
+    return settle() if unit is None or is_pixels(x) else Unsettled(x, settle, tell)
+
+
 def shown(x: Array, pixels: bool | None, unit: Array | None) -> Array:
     """Inputs ``x`` (N, F) as a network takes them that learned from others.
 
@@ -178,8 +197,14 @@ def shown(x: Array, pixels: bool | None, unit: Array | None) -> Array:
     if unit is None:
         return x
     found = settled(x, unit)
-    mistakes.look_at_settled(found, x, unit)
+    mistakes.look_at_settled(_largest(found), x, unit)
     return found
+
+
+def _largest(x: Array) -> int:
+    """The largest size in int32 ``x``, none of which is the least there is."""
+    xp = namespace(x)
+    return max(int(xp.max(x)), -int(xp.min(x)))
 
 
 def _numbers(classes: int) -> tuple[str, ...]:

@@ -61,6 +61,10 @@ def draw(seed: int) -> Case:
         "division": rng.choice((None, None, *DIVISIONS)),  # of hidden units, and of rows
         "batches": rng.choice((1, 2, 3, 7, LARGEST_COUNT)),  # of each advance
         "paths": _drawn_paths(rng, -(-count // batch)),
+        "shown": {  # features to a network as users have it, before they are settled
+            "dtype": rng.choice(("float64", "float32")),
+            "spoilt": rng.choice((None, None, None, "nan", "inf", "-inf")),
+        },
     }
 
 

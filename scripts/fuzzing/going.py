@@ -31,7 +31,7 @@ from backendmlp.backend import Backend, to_numpy
 from backendmlp.config import Config
 from backendmlp.distributed.compiled import SharedCompiledStep
 from backendmlp.distributed.step import SharedStep
-from backendmlp.errors import InputError
+from backendmlp.errors import DataWarning, InputError
 from backendmlp.network import evaluation
 from backendmlp.network.losses import classes
 from backendmlp.network.recipe import Learned, Recipe
@@ -44,6 +44,7 @@ from backendmlp.steps.kernels.step import KernelStep
 from backendmlp.steps.scoring import Scorer
 from backendmlp.steps.stepper import Rows, Stepper
 from backendmlp.training import balance
+from backendmlp.training.given import shown_soon
 from backendmlp.training.records import EpochRecord
 from backendmlp.training.trainer import DivergenceError, Start, State, Trainer
 from fuzzing.group import group, mpiexec
@@ -244,6 +245,7 @@ class Place:
         layout, at = LAYOUTS[self.case["layout"]], self.backend
         if given.raw.dtype == np.uint8:
             return at.asarray(layout(given.raw)), at.asarray(layout(given.scored)), None
+        self.raw = layout(_spoilt(given.scored, self.case.get("shown")))
         raw = at.asarray(given.raw)
         unit = features.feature_unit(raw)
         whole = [features.settled(x, unit) for x in (raw, at.asarray(given.scored))]
@@ -260,6 +262,16 @@ class Place:
         if self.one.make is launched:
             at = replace(at, in_memory=False, kernels=_processor(self.case)[0])
         return Scorer(at, trainer.recipe, trainer.weights(), trainer._unit)
+
+
+def _spoilt(x: np.ndarray, shown: dict[str, Any] | None) -> np.ndarray:
+    """Features (N, F) in a dtype, one of them perhaps no number."""
+    if shown is None:
+        return x
+    x = x.astype(shown["dtype"])
+    if shown["spoilt"] is not None:
+        x[len(x) // 2, -1] = float(shown["spoilt"])
+    return x
 
 
 def config_of(case: Case) -> Config:
@@ -416,7 +428,31 @@ def _finish(place: Place, found: list[Entry], records: list[EpochRecord]) -> boo
         alone = place.one.make is defined and trainer.ranks.size == 1
         loaded = trainer.score if alone else place.loaded().score
         found += _scores(trainer, at + "loaded, scored ", loaded(*place.scored), place)
+        if place.trainer._unit is not None and "shown" in place.case:
+            found += [(at + "shown, " + name, value) for name, value in _shown(place, alone)]
     return True
+
+
+def _shown(place: Place, alone: bool) -> list[Entry]:
+    """What a network makes of features before they are settled, and what is said of them.
+
+    ``alone``: as defined, after they were settled.
+    """
+    trainer, targets = place.trainer, place.scored[1]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            x = shown_soon(
+                place.backend, place.raw, "float64", place.case["shape"][0], False, trainer._unit
+            )
+            if alone:
+                scores = trainer.score(x.settled, targets)
+            else:
+                scores = place.loaded().score(x, targets)
+        except InputError as error:
+            return [("refused", str(error))]
+    words = [str(one.message) for one in said if issubclass(one.category, DataWarning)]
+    return [("told", "; ".join(words)), *_scores(trainer, "", scores, place)]
 
 
 def _record(place: Place, loss: float) -> EpochRecord:

@@ -90,4 +90,5 @@ PLAINEST = {
     "warm": None,
     "targets": "normal",
     "lr": 0.1,
+    "shown": {"dtype": "float64", "spoilt": None},
 }

@@ -17,6 +17,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from backendmlp.arithmetic.bitwise import product_bits, rounded
 from backendmlp.network.model import Parameters
 from backendmlp.network.optimizers import Descent
 from backendmlp.network.recipe import Learned, Recipe
@@ -44,12 +47,31 @@ def _make(
     return kind(recipe, learned, rows, division)
 
 
-def scorer(recipe: Recipe, parameters: Parameters, inputs: Array) -> CompiledScorer | None:
-    """What scores this kind of inputs, as often as asked; None where nothing compiled can."""
-    if not possible(recipe, parameters, inputs):
+def scorer(
+    recipe: Recipe, parameters: Parameters, inputs: Array, unsettled: bool = False
+) -> CompiledScorer | None:
+    """What scores this kind of inputs, as often as asked; None where nothing compiled can.
+
+    Features that are ``unsettled`` it settles.
+    """
+    if not possible(recipe, parameters, inputs, unsettled):
         return None
     shown = replace(recipe, optimizer=Descent(), l2=0.0, clip_norm=None)  # nothing is learned
-    return CompiledScorer(shown, Learned.begin(shown, parameters), inputs)
+    if recipe.arithmetic.name == "bitwise":
+        parameters = _rounded(parameters)
+    return CompiledScorer(shown, Learned.begin(shown, parameters), inputs, unsettled)
+
+
+def _rounded(parameters: Parameters) -> Parameters:
+    """The weights as bitwise products round them, of the first layer in the features' unit."""
+    first, *rest = parameters.weights
+    unit = parameters.unit
+    kind = {"beside_pixels": unit is None, "beside_features": unit is not None}
+    with np.errstate(over="ignore", invalid="ignore"):  # the definition, asked instead, tells
+        first = first if unit is None else first * unit[:, None]
+        first = rounded(first, 0, product_bits(len(first), **kind)[1])
+        rest = [rounded(W, 0, product_bits(len(W))[1]) for W in rest]
+    return replace(parameters, weights=(first, *rest))
 
 
 def available() -> bool:

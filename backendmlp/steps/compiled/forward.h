@@ -1,11 +1,21 @@
 /* The way up, for the type REAL: each group the values of its own units, and its part of the outputs'
  * sums.  Factors are rounded in bitwise numerics: see rounding.h. */
 
-/* Rows of the inputs as real numbers in `x` (n, features), those to visit from `first` on. */
-CLONED static void NAMED(gather)(const struct job *job, int64_t first, int64_t n, REAL *x)
+/* Bytes of a row of the inputs. */
+INLINE int64_t NAMED(input_bytes)(const struct job *job)
 {
-    static const int64_t sizes[] = {[OWN] = sizeof(REAL), [PIXELS] = 1, [FEATURES] = 4};
-    int64_t width = job->widths[0], bytes = width * sizes[job->kind];
+    static const int64_t sizes[] = {
+        [OWN] = sizeof(REAL), [PIXELS] = 1, [FEATURES] = 4, [DOUBLES] = 8, [SINGLES] = 4,
+    };
+    return job->widths[0] * sizes[job->kind];
+}
+
+/* Rows of the inputs as real numbers in `own->x` (n, features), those to visit from `first` on. */
+CLONED static void NAMED(gather)(struct NAMED(own) *own, int64_t first, int64_t n)
+{
+    const struct job *job = own->job;
+    int64_t width = job->widths[0], bytes = NAMED(input_bytes)(job);
+    REAL *x = own->x;
     for (int64_t i = 0; i < n; i++, x += width) {
         const char *input = (const char *)job->inputs + row_of(job, first + i) * bytes;
         if (first + i + AHEAD < job->count)
@@ -16,6 +26,12 @@ CLONED static void NAMED(gather)(const struct job *job, int64_t first, int64_t n
         else if (job->kind == FEATURES)
             for (int64_t j = 0; j < width; j++)
                 x[j] = (REAL)((const int32_t *)input)[j];
+#if BITWISE
+        else if (job->kind == DOUBLES)
+            own->fit &= settle_row(job, input, 0, x, &own->seen);
+        else if (job->kind == SINGLES)
+            own->fit &= settle_row(job, input, 1, x, &own->seen);
+#endif
         else
             memcpy(x, input, (size_t)bytes);
     }
@@ -28,7 +44,7 @@ static const REAL *NAMED(inputs)(struct NAMED(own) *own, int64_t first, int64_t 
     if (job->kind == OWN && job->order == NULL)
         return (const REAL *)job->inputs + first * job->widths[0];
     if (own->held != first)
-        NAMED(gather)(job, first, n, own->x);
+        NAMED(gather)(own, first, n);
     own->held = first;
     lap(&own->watch, FETCH);
     return own->x;
@@ -84,7 +100,8 @@ static int fits(struct own *own)
     int64_t units = units_of(job, own->place.group, 1).count;
     if (!own->known)
         look_up(own);
-    own->rounding = job->kind == FEATURES || !own->on_grid || !(own->bounds[0] <= job->exact);
+    own->rounding = job->kind != PIXELS || !own->on_grid || !(own->bounds[0] <= job->exact);
+    own->rounding &= !job->rounded;
     if (own->rounding && !own->tops_known) {
         memset(own->W1_tops, 0, (size_t)units * sizeof(double));
         raise_W1_tops(own, 0, job->widths[0]);
@@ -121,6 +138,8 @@ CLONED static const double *round_weights(struct own *own, int64_t layer)
     int64_t t = 2 * layer - 2, bits = right_bits(job->widths[layer - 1]);
     struct part part = part_of(job, own->place.group, t);
     const double *W = part_at(own, t, 0);
+    if (job->rounded)
+        return W;
     if (layer < job->layers)
         tops_of_columns(W, part.width, part.rows, part.width, own->by_column);
     else /* of all groups' rows */

@@ -31,25 +31,31 @@ def numerics(recipe: Recipe) -> str:
     return "bitwise" if arithmetic.name == "bitwise" else f"native_{arithmetic.dtype}"
 
 
-def possible(recipe: Recipe, parameters: Parameters, inputs: Array) -> bool:
-    """Whether compiled code knows such a network and such inputs."""
+def possible(
+    recipe: Recipe, parameters: Parameters, inputs: Array, unsettled: bool = False
+) -> bool:
+    """Whether compiled code knows such a network and such inputs, float features perhaps."""
     able = (
         known.knows(recipe)
         and len(parameters.weights) <= library.MOST_LAYERS
         and library.library() is not None
         and openblas() is not None
     )
-    return able and inputs.dtype.newbyteorder("=") in _kinds(recipe, parameters)
+    return able and inputs.dtype.newbyteorder("=") in _kinds(recipe, parameters, unsettled)
 
 
-def _kinds(recipe: Recipe, parameters: Parameters) -> dict[Any, int]:
+def _kinds(recipe: Recipe, parameters: Parameters, unsettled: bool) -> dict[Any, int]:
     """The dtypes of inputs that there is code for, and what job.h calls them."""
-    if parameters.unit is not None:
-        return {np.dtype(np.int32): library.FEATURES} if numerics(recipe) == "bitwise" else {}
-    found = {np.dtype(np.uint8): library.PIXELS}
+    if parameters.unit is None:
+        found = {np.dtype(np.uint8): library.PIXELS}
+        if numerics(recipe) != "bitwise":
+            found[np.dtype(recipe.arithmetic.dtype)] = library.OWN
+        return found
     if numerics(recipe) != "bitwise":
-        found[np.dtype(recipe.arithmetic.dtype)] = library.OWN
-    return found
+        return {}
+    if unsettled:
+        return {np.dtype(np.float64): library.DOUBLES, np.dtype(np.float32): library.SINGLES}
+    return {np.dtype(np.int32): library.FEATURES}
 
 
 class Held:
@@ -59,7 +65,14 @@ class Held:
     units' in one piece.
     """
 
-    def __init__(self, recipe: Recipe, learned: Learned, inputs: Array, groups: int = 1) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        learned: Learned,
+        inputs: Array,
+        groups: int = 1,
+        unsettled: bool = False,
+    ) -> None:
         blas, parameters = openblas(), learned.parameters
         assert blas is not None
         self.recipe, self.numerics, self.blas = recipe, numerics(recipe), blas
@@ -72,6 +85,7 @@ class Held:
         self.job = library.Job(
             **self._shape(blas), **_choices(recipe), **_tables(), levels=model.levels(inputs)
         )
+        self.job.kind = _kinds(recipe, parameters, unsettled)[self.kind]
         if self.numerics == "bitwise":
             self._add_bitwise()
         self.load(learned)
@@ -137,16 +151,14 @@ class Held:
             "learned": address(self._addresses),
             "threads": self.groups,
             "groups": self.groups,
-            "kind": {np.uint8: library.PIXELS, np.int32: library.FEATURES}.get(
-                self.kind.type, library.OWN
-            ),
             "gemm": blas.address(self._dtype),
         }
 
     def _add_bitwise(self) -> None:
         features, pixels = self.sizes[0], self._unit is None
         self._worth = np.ones(features) if pixels else np.array(self._unit, np.float64)
-        self.job.unit = address(self._worth)
+        self._inverse = 1.0 / self._worth
+        self.job.unit, self.job.inverse = address(self._worth), address(self._inverse)
         self.job.input_bits = PIXEL_BITS if pixels else FEATURE_BITS
         # What is smaller and on the grid, the definition's rounding leaves as it is.
         self.job.exact = 2.0 ** product_bits(features, beside_pixels=True)[1] * const.GRID

@@ -35,9 +35,9 @@ enum { LINE = 64 };   /* bytes of a cache line */
 /* What a step does, one after the other, for who asks where the time goes: PHASES of library.py. */
 enum phase { FETCH, INWARD, VALUES, WAIT, FORWARD, LOSS, BACK, GRADIENTS, OUTWARD, UPDATE, PHASES };
 
-/* As library.py numbers them; of `kind`: the inputs are uint8 pixels, whole numbers in int32, or of
- * the step's own type. */
-enum kind { OWN, PIXELS, FEATURES };
+/* As library.py numbers them; of `kind`: the inputs are uint8 pixels, whole numbers in int32, float64
+ * or float32 that are settled as they are read, or of the step's own type. */
+enum kind { OWN, PIXELS, FEATURES, DOUBLES, SINGLES };
 enum activation { RELU, TANH, LOGISTIC, IDENTITY };
 enum loss { CROSS_ENTROPY, SQUARED_ERROR };
 enum optimizer { SGD, MOMENTUM, NESTEROV, ADAM };
@@ -72,8 +72,10 @@ struct job {
     int64_t exp_offset;
     /* of bitwise numerics */
     const double *unit; /* (features,): what one of each column is worth: 1 of pixels */
+    const double *inverse; /* (features,): 1 / unit */
     int64_t input_bits; /* of the inputs' whole numbers */
     double exact;       /* |W1| that needs no rounding beside them */
+    int64_t rounded;    /* whether all weights are, W1 in its features' unit: they do not change */
     double *bounds;     /* (2 * layers + 1,), zero at first: what a call finds out about tensors that
                          * do not change, for the next; or NULL */
     /* of several processes that share each batch, in bitwise numerics: see ranks.h */
@@ -82,11 +84,24 @@ struct job {
     int16_t *places;
     double *sums;
     int (*agree)(void), (*add)(void);
+    /* out: of features settled as they were read, those that were clipped, and the largest |x| of all
+     * in units: see settle.h */
+    int64_t clipped;
+    double largest;
 };
 
-/* Whether what a thread saw allows a step. */
+/* Whether what a thread saw allows a step, and what it settled since the first. */
 struct report {
     _Alignas(LINE) int fit;
+    int64_t clipped;
+    double largest;
+};
+
+/* Threads that score the same rows, `piece` of them at one time; each has a job. */
+struct crowd {
+    struct job *jobs;
+    int64_t piece;
+    _Atomic int64_t next; /* the first row that nobody has taken */
 };
 
 /* Adds up the time between two calls where somebody wants to know. */

@@ -23,7 +23,7 @@ _TABLES = ("exp_table", "tanh_power", "tanh_half")
 _CONSTANTS = ("exp_inverse", "exp_high", "exp_low", "exp_lowest", "tanh_highest")
 
 # As job.h numbers them.
-OWN, PIXELS, FEATURES = range(3)
+OWN, PIXELS, FEATURES, DOUBLES, SINGLES = range(5)
 MOST_LAYERS = 65
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
@@ -64,13 +64,16 @@ class Job(ctypes.Structure):
         *_fields(_TABLES, ctypes.c_void_p),
         *_fields(_CONSTANTS, ctypes.c_double),
         ("exp_offset", ctypes.c_int64),
-        ("unit", ctypes.c_void_p),
+        *_fields(("unit", "inverse"), ctypes.c_void_p),
         ("input_bits", ctypes.c_int64),
         ("exact", ctypes.c_double),
+        ("rounded", ctypes.c_int64),
         ("bounds", ctypes.c_void_p),
         ("whole", ctypes.c_int64),
         *_fields(("mass", "places", "sums"), ctypes.c_void_p),
         *_fields(("agree", "add"), MEETING),
+        ("clipped", ctypes.c_int64),
+        ("largest", ctypes.c_double),
     )
 
 
@@ -97,6 +100,16 @@ def functions(numerics: str) -> tuple[Callable[[Any], int], Callable[[Any], int]
     steps, workspace = (getattr(loaded, f"{name}_{numerics}") for name in ("steps", "workspace"))
     workspace.restype = ctypes.c_int64
     return steps, workspace
+
+
+def scores(numerics: str) -> Callable[[Any, int, int], None]:
+    """What does an array of so many jobs, a piece of so many rows at one time."""
+    loaded = library()
+    assert loaded is not None
+    found = getattr(loaded, f"scores_{numerics}")
+    found.restype = None
+    found.argtypes = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64
+    return found
 
 
 def address(x: np.ndarray) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import threading
 import weakref
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from backendmlp.features import Settling
 from backendmlp.network.evaluation import Scores
 from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps.compiled import library
@@ -21,9 +20,10 @@ from backendmlp.steps.compiled.library import address
 
 Array = Any
 
-_PIECE = 2048  # rows of one call
+_ROUND = 1 << 14  # rows of one call, within which nobody can interrupt it
+_PIECE = 512  # rows that a thread takes at one time, at most
 _BATCH = 256  # rows in one pass
-_WORTH_A_THREAD = 1 << 25  # products; a thread begins in the time of a few million
+_WORTH_A_THREAD = 1 << 22  # products in float64; a thread begins in the time of a million
 _ALONE = 1 << 18  # products that an OpenBLAS computes with one thread whatever it may take
 
 
@@ -40,121 +40,117 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 
 
 class CompiledScorer:
-    """What a network makes of inputs; nothing is learned, threads may share it."""
+    """What a network makes of inputs; nothing is learned, threads may share it.
 
-    def __init__(self, recipe: Recipe, learned: Learned, inputs: Array) -> None:
-        self._held = Held(recipe, learned, inputs)
+    In bitwise numerics its weights are rounded as their products ask for.
+    """
+
+    def __init__(
+        self, recipe: Recipe, learned: Learned, inputs: Array, unsettled: bool = False
+    ) -> None:
+        self._held = Held(recipe, learned, inputs, unsettled=unsettled)
+        self._held.job.rounded = 1
         self._dtype = np.dtype(recipe.arithmetic.dtype)
         self._targets = np.dtype(np.int64 if recipe.loss.name == "cross_entropy" else self._dtype)
         sizes = self._held.sizes
         self._features, self._outputs = sizes[0], sizes[-1]
         self._products = sum(a * b for a, b in pairwise(sizes))
+        self._worth = _WORTH_A_THREAD * 8 // self._dtype.itemsize
+        self._call = library.scores(self._held.numerics)
         self.begin_anew()
         _SCORERS.add(self)
 
     def begin_anew(self) -> None:
         """Forget whoever is at work: after a fork those threads and their lock are not there."""
         self._lock = threading.Lock()
-        self._workers: list[_Worker] = []
+        self._crowd = _Crowd(self._held, 0)
 
     def score(self, inputs: Array, targets: Array | None) -> Scores | None:
         """The scores of ``inputs`` (N, F), with ``targets`` or for their outputs alone.
 
         None where the network is outside what compiled code computes.
         """
+        found = self.read(inputs, targets)
+        return None if found is None else found[0]
+
+    def read(self, inputs: Array, targets: Array | None) -> tuple[Scores, Settling] | None:
+        """Likewise, and what was settled on the way; None too for features that are not finite."""
         count = len(inputs)
+        if inputs.shape != (count, self._features):
+            raise IndexError(f"inputs of the shape {inputs.shape} are not those of this network")
         found = Scores((), np.empty((count, self._outputs), self._dtype))
         if targets is not None:
             targets = np.ascontiguousarray(targets, self._targets)
             parts = tuple(np.empty(count, self._dtype) for _ in self._held.recipe.loss.parts)
             found = Scores(parts, found.outputs)
         with self._lock:
-            # Taken, so that threads which an interruption leaves at work keep theirs to themselves.
-            workers, self._workers = self._workers, []
             if count * self._products < _ALONE:
-                whole = self._run(workers, 1, inputs, targets, found)
+                seen = self._rounds(1, inputs, targets, found)
             else:
                 with self._held.blas.single_threaded():
-                    threads = 1 + count * self._products // _WORTH_A_THREAD
-                    threads = min(threads, self._held.blas.threads)
-                    whole = self._run(workers, threads, inputs, targets, found)
-            self._workers = workers
-        return found if whole else None
+                    threads = 1 + min(count, _ROUND) * self._products // self._worth
+                    threads = min(threads, self._held.blas.threads, count)
+                    seen = self._rounds(threads, inputs, targets, found)
+        return None if seen is None else (found, seen)
 
-    def _run(
-        self,
-        workers: list[_Worker],
-        threads: int,
-        inputs: Array,
-        targets: Array | None,
-        found: Scores,
+    def _rounds(
+        self, threads: int, inputs: Array, targets: Array | None, found: Scores
+    ) -> Settling | None:
+        """What was settled of all; None where not all could be scored."""
+        if len(self._crowd.jobs) < threads:
+            self._crowd = _Crowd(self._held, threads)
+        clipped, largest = 0, 0.0
+        for start in range(0, len(inputs), _ROUND):
+            rows = slice(start, start + _ROUND)
+            piece = inputs[rows]
+            flags = piece.flags
+            if not (flags.c_contiguous and flags.aligned and piece.dtype == self._held.kind):
+                piece = np.require(piece, self._held.kind, ("C", "A"))
+            shown = None if targets is None else targets[rows]
+            parts = tuple(part[rows] for part in found.parts)
+            if not self._crowd.score(
+                self._call, threads, piece, shown, Scores(parts, found.outputs[rows])
+            ):
+                return None
+            jobs = self._crowd.jobs[:threads]
+            clipped += sum(job.clipped for job in jobs)
+            largest = max(largest, *(job.largest for job in jobs))
+        return Settling(inputs.size, clipped, int(largest))
+
+
+class _Crowd:
+    """Jobs on what is ``held``, one for each of some ``threads``, and workspaces of their own."""
+
+    def __init__(self, held: Held, threads: int) -> None:
+        self._numerics = held.numerics
+        self.jobs = (library.Job * threads)(*[held.job] * threads)
+        self._workspaces = [library.Workspace() for _ in range(threads)]
+        self._bounds = np.zeros((threads, 1 + 2 * (len(held.sizes) - 1)))
+        self._room = 0  # rows of a batch that each has room for
+        for job, bounds in zip(self.jobs, self._bounds, strict=True):
+            job.bounds = address(bounds)
+
+    def score(
+        self, call: Any, threads: int, inputs: Array, targets: Array | None, found: Scores
     ) -> bool:
-        """Whether all went well; each thread takes the next piece that nobody has taken."""
-        while len(workers) < threads:
-            workers.append(_Worker(self._held))
+        """Whether so many ``threads`` scored all of the ``inputs``, which lie row by row."""
         count = len(inputs)
-        if threads == 1 and count <= _PIECE:
-            return workers[0].work(inputs, 0, targets, found)
-        rows = min(_PIECE, -(-count // threads))
-        pieces = iter([slice(at, at + rows) for at in range(0, count, rows)])
-        if threads == 1:
-            return workers[0].work_on(pieces, inputs, targets, found)
-        fine: list[bool] = []
+        pieces = threads * -(-count // (threads * _PIECE))
+        rows = -(-count // pieces)
+        self._make_room(min(rows, _BATCH))
+        parts = (*map(address, found.parts), None, None)[:2]
+        for job in self.jobs[:threads]:
+            job.inputs, job.outputs = address(inputs), address(found.outputs)
+            job.targets = None if targets is None else address(targets)
+            job.part_0, job.part_1 = parts
+            job.count, job.batch = count, min(rows, _BATCH)
+        call(ctypes.addressof(self.jobs), threads, rows)
+        return sum(job.done for job in self.jobs[:threads]) == count
 
-        def work(worker: _Worker) -> None:
-            try:
-                fine.append(worker.work_on(pieces, inputs, targets, found))
-            except Exception:  # the definition, asked instead, says what is wrong
-                fine.append(False)
-
-        others = [threading.Thread(target=work, args=(w,)) for w in workers[1:threads]]
-        for other in others:
-            other.start()
-        work(workers[0])
-        for other in others:
-            other.join()
-        return fine == [True] * threads
-
-
-class _Worker:
-    """A job on what is ``held``, with a workspace of its own."""
-
-    def __init__(self, held: Held) -> None:
-        self._held = held
-        self._job = library.Job.from_buffer_copy(held.job)
-        self._pointer = ctypes.byref(self._job)
-        self._call = library.functions(held.numerics)[0]
-        self._kind, self._features = held.kind, held.sizes[0]
-        self._workspace = library.Workspace()
-        self._bounds = np.zeros(1 + 2 * (len(held.sizes) - 1))
-        self._job.bounds = address(self._bounds)
-        self._room = 0  # rows of a batch that there is room for
-
-    def work_on(
-        self, pieces: Iterator[slice], inputs: Array, targets: Array | None, found: Scores
-    ) -> bool:
-        """Score one of the ``pieces`` after the other; False where one could not be."""
-        return all(self.work(inputs[rows], rows.start, targets, found) for rows in pieces)
-
-    def work(self, piece: Array, start: int, targets: Array | None, found: Scores) -> bool:
-        """Score a ``piece`` of the inputs, of which ``start`` rows come before it."""
-        job, count = self._job, len(piece)
-        flags = piece.flags
-        if not (flags.c_contiguous and flags.aligned and piece.dtype == self._kind):
-            piece = np.require(piece, self._kind, ("C", "A"))
-        if piece.shape != (count, self._features):
-            raise IndexError(f"inputs of the shape {piece.shape} are not those of this network")
-        job.inputs, job.outputs = address(piece), _beyond(found.outputs, start)
-        job.targets, job.part_0, job.part_1 = None, None, None
-        if targets is not None:
-            job.targets = _beyond(targets, start)
-            job.part_0, job.part_1 = (*(_beyond(x, start) for x in found.parts), None)[:2]
-        job.count, job.batch = count, min(count, _BATCH) or 1
-        if job.batch > self._room:
-            self._workspace.give(job, self._held.numerics)
-            self._room = job.batch
-        return not self._call(self._pointer) and job.done == count
-
-
-def _beyond(x: Array, rows: int) -> int:
-    return address(x) + rows * x.itemsize * math.prod(x.shape[1:])
+    def _make_room(self, rows: int) -> None:
+        if rows <= self._room:
+            return
+        for job, workspace in zip(self.jobs, self._workspaces, strict=True):
+            job.count = job.batch = rows
+            workspace.give(job, self._numerics)
+        self._room = rows

@@ -40,6 +40,7 @@ struct NAMED(own) {
     int64_t parity; /* of the step */
     int known, fit; /* whether `bounds` are; whether the step's numbers are in range so far */
     int rounding;   /* whether W1 enters this step's product rounded */
+    struct report seen; /* of features settled on the way */
     int on_grid, tops_known; /* whether W1 is a multiple of its grid; whether W1_tops are known */
     struct watch watch;
 };

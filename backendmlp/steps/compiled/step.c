@@ -1,12 +1,13 @@
 /* The steps of all numerics, one shared library; the definitions are in steps/definition.py.
  *
- * steps_KIND does what a job says, nonzero where no threads could be had; workspace_KIND says how many
- * bytes of workspace it needs. */
+ * steps_KIND does what a job says, nonzero where no threads could be had; scores_KIND what several jobs
+ * say that differ in their memory alone; workspace_KIND says how much memory a job's workspace needs. */
 
 #define _GNU_SOURCE /* for the affinity of threads, which is Linux's own */
 #include "functions.h"
 #include "job.h"
 #include "rounding.h"
+#include "settle.h"
 
 /* So that a library of another version is not taken for this one's. */
 int64_t job_bytes(void)
@@ -29,6 +30,10 @@ int steps_native_float32(struct job *job)
 {
     return NAMED(run)(job);
 }
+void scores_native_float32(struct job *jobs, int64_t threads, int64_t piece)
+{
+    NAMED(score)(jobs, threads, piece);
+}
 int64_t workspace_native_float32(const struct job *job)
 {
     return NAMED(measure)(job);
@@ -46,6 +51,10 @@ int steps_native_float64(struct job *job)
 {
     return NAMED(run)(job);
 }
+void scores_native_float64(struct job *jobs, int64_t threads, int64_t piece)
+{
+    NAMED(score)(jobs, threads, piece);
+}
 int64_t workspace_native_float64(const struct job *job)
 {
     return NAMED(measure)(job);
@@ -61,6 +70,10 @@ GEMM(REAL);
 int steps_bitwise(struct job *job)
 {
     return run(job);
+}
+void scores_bitwise(struct job *jobs, int64_t threads, int64_t piece)
+{
+    NAMED(score)(jobs, threads, piece);
 }
 int64_t workspace_bitwise(const struct job *job)
 {

@@ -59,6 +59,14 @@ CLONED static struct NAMED(numbers) NAMED(numbers_of)(struct NAMED(own) *own, in
     return found;
 }
 
+/* For the others to know, once they have met. */
+static void NAMED(report)(const struct NAMED(own) *own)
+{
+    struct report *report = &own->shared->reports[own->place.thread];
+    *report = own->seen;
+    report->fit = own->fit;
+}
+
 /* Whether every thread found the step in range; after they have met. */
 static int NAMED(all_fit)(const struct NAMED(own) *own)
 {
@@ -91,7 +99,7 @@ static int NAMED(step)(struct NAMED(own) *own, int64_t start, int64_t n)
         numbers = NAMED(numbers_of)(own, start, n);
     NAMED(lose)(own, &numbers, start, n);
     if (BITWISE && !(learns && NAMED(meets_late)(job)))
-        own->shared->reports[own->place.thread].fit = own->fit;
+        NAMED(report)(own);
     lap(&own->watch, LOSS);
     meet(team);
     lap(&own->watch, WAIT);
@@ -108,6 +116,18 @@ static int NAMED(step)(struct NAMED(own) *own, int64_t start, int64_t n)
     return !own->shared->failed;
 }
 
+/* What the fellows of the first group, who read every row between them, settled. */
+static void NAMED(tell)(const struct NAMED(own) *own)
+{
+    struct job *job = own->shared->job;
+    job->clipped = 0;
+    job->largest = 0.0;
+    for (int64_t t = 0; t < own->place.fellows; t++) {
+        job->clipped += own->shared->reports[t].clipped;
+        job->largest = larger(own->shared->reports[t].largest, job->largest);
+    }
+}
+
 /* All steps of one thread, to the end or to the first that is the definition's. */
 static void NAMED(work)(void *context, int64_t thread)
 {
@@ -121,6 +141,7 @@ static void NAMED(work)(void *context, int64_t thread)
     own.place = place_of(job, thread);
     own.mine = NAMED(found_by)(shared, thread);
     own.fit = 1;
+    own.seen = (struct report){.clipped = 0};
     own.known = own.rounding = own.on_grid = own.tops_known = 0;
     own.parity = 0;
     own.watch = start_watch(job, thread);
@@ -129,8 +150,10 @@ static void NAMED(work)(void *context, int64_t thread)
         start += job->batch;
     if (!BITWISE)
         restore_mode(mode);
-    if (thread == 0)
+    if (thread == 0) {
         job->done = smaller(start, job->count);
+        NAMED(tell)(&own);
+    }
 }
 
 static int NAMED(run)(struct job *job)
@@ -151,3 +174,5 @@ static int64_t NAMED(measure)(const struct job *job)
     sized.workspace = NULL;
     return (int64_t)NAMED(lay_out)(&sized, -1, NULL, &shared);
 }
+
+#include "score.h"
