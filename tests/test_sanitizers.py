@@ -91,6 +91,12 @@ def test_nothing_is_found(tmp_path, made, numerics):
             "        own->shared->failed = 1;\n    meet(&own->shared->team);\n",
             "        own->shared->failed = 1;\n",
         ),
+        (
+            "thread",
+            "team.h",
+            "atomic_load_explicit(&helper->state, memory_order_acquire) != READY",
+            "atomic_load_explicit(&helper->state, memory_order_relaxed) != READY",
+        ),
         ("address,undefined", "job.h", "return count * part / parts;", "return count * part;"),
     ],
 )

@@ -38,6 +38,7 @@ from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.ranks import ALONE, Ranks
 from backendmlp.steps import choose, compiled, kernels
 from backendmlp.steps.compiled import held
+from backendmlp.steps.compiled import scoring as compiled_scoring
 from backendmlp.steps.definition import Step
 from backendmlp.steps.kernels import scoring
 from backendmlp.steps.kernels.step import KernelStep
@@ -99,13 +100,16 @@ def _processor(case: Case) -> tuple[on_cpu.OnCpu, bool]:
 
 @contextmanager
 def _scoring(case: Case) -> Iterator[None]:
-    """Scores by kernels in steps of a few rows or of many, also of a loaded network."""
+    """Scores of few rows or of many at a time, also of a loaded network, and by all threads."""
     turn = case["seed"] // 6 % 4
     kept = patch.multiple(
         scoring, _FEWEST=1, _BATCH=(1024, 1, 16, 100)[turn], _STEPS=(64, 7, 1, 2)[turn]
     )
+    divided = patch.multiple(
+        compiled_scoring, _WORTH_A_THREAD=1, _ALONE=1, _PIECE=(512, 1, 16, 100)[turn]
+    )
     said = {"BACKENDMLP_KERNELS": "apart" if _processor(case)[1] else "1"}
-    with kept, patch.dict(os.environ, said):
+    with kept, divided, patch.dict(os.environ, said):
         yield
 
 
