@@ -28,6 +28,12 @@ def bare(monkeypatch, tmp_path):
     monkeypatch.setattr(compiler.importlib.util, "find_spec", lambda name: None)
 
 
+def test_the_library_is_built_anew_when_any_of_its_files_changes():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    headers = {path.name for path in (ROOT / "backendmlp/steps/compiled").glob("*.h")}
+    assert set(re.findall(r"backendmlp/steps/compiled/(\w+\.h)", text)) == headers
+
+
 def test_the_machines_own_compiler_comes_first(monkeypatch):
     for name in ("CC", "BACKENDMLP_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
