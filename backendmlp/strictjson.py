@@ -8,8 +8,14 @@ import reprlib
 from typing import Any
 
 _REPR = reprlib.Repr()  # cuts what a hostile file would print by the megabyte
-_REPR.maxstring = 80
-show = _REPR.repr
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 2, 80, 80
+_LONGEST = 200  # characters of a value in a sentence
+
+
+def show(value: object) -> str:
+    """``value`` as a sentence names it, cut where it is long."""
+    text = _REPR.repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 class JSONError(ValueError):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commandline import unseal
+from commandline import receipt, unseal
 
 import backendmlp
 from backendmlp import Config, InputError
@@ -53,7 +53,7 @@ def run(finished, tmp_path) -> Path:
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    found = json.loads((folder / "run.json").read_text())
+    found = receipt(folder)
     change(found)
     (folder / "run.json").write_text(json.dumps(found))
 
@@ -73,7 +73,7 @@ def flip(name: str) -> Callable[[dict[str, np.ndarray]], None]:
 MODELS = {
     "names": ({"class_names": ["owl", "dog", "cat"]}, "has other class names than the data"),
     "shape": ({"image_shape": [6]}, "has the image_shape [6], and of these data it is [2, 3]"),
-    "definition": ({"definition": 2}, "has the definition 2, and of these data it is 1"),
+    "definition": ({"definition": 2}, "is of another definition than the receipt"),
     "data": ({"data": {"name": "rows", "path": None, "sha256": "0" * 64}}, "names other data"),
 }
 
@@ -240,3 +240,43 @@ def test_what_an_optimiser_gathered_is_held_against_the_digest_of_the_file(run, 
         backendmlp.resume_run(run, dataset(), epochs=3)
     path.write_bytes(stored)
     assert len(backendmlp.resume_run(run, dataset(), epochs=3).epochs) == 3
+
+
+def test_a_bit_flipped_in_a_models_unit_or_names_is_told(tmp_path):
+    features = np.random.default_rng(1).normal(size=(40, 5))
+    mlp = backendmlp.MLP(3, epochs=1).fit(features, ["a", "c"] * 20)
+    path = tmp_path / "model.safetensors"
+    mlp.save(path)
+    whole = path.read_bytes()
+    for place in (len(whole) - 2, whole.index(b'[\\"a\\"') + 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="is damaged"):
+            backendmlp.MLP.load(path)
+    path.write_bytes(whole)
+    assert backendmlp.MLP.load(path).class_names == ("a", "c")
+
+
+def test_a_receipt_that_was_damaged_is_not_gone_on_from(tmp_path):
+    run = tmp_path / "run"
+    config = Config(hidden=3, epochs=2, schedule="adaptive")  # whose losses decide the rate
+    backendmlp.train_run(run, dataset(), config)
+    text = (run / "run.json").read_text()
+    for digit in ("seconds", "train_loss", "test_accuracy"):
+        at = text.index(f'"{digit}": ') + len(digit) + 4
+        damaged = f"{text[:at]}{'0' if text[at] != '0' else '1'}{text[at + 1 :]}"
+        (run / "run.json").write_text(damaged)
+        for use in (backendmlp.verify, backendmlp.figures):
+            with pytest.raises(InputError, match="its sha256 is not that of what it says"):
+                use(run)
+        with pytest.raises(InputError, match="its sha256 is not that of what it says"):
+            backendmlp.resume_run(run, dataset(), epochs=5)
+    (run / "run.json").write_text(json.dumps(json.loads(text)))  # lines do not count
+    assert backendmlp.verify(run, dataset())
+
+
+def test_a_receipt_without_a_digest_is_read(run):
+    edit(run, lambda found: None)
+    assert "sha256" not in json.loads((run / "run.json").read_text())
+    assert backendmlp.verify(run, dataset())

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commandline import call, train, write_data
+from commandline import call, receipt, train, write_data
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from test_bad_input import assert_refused
@@ -81,13 +81,13 @@ def test_model(
 
 def _edit(**changes: Any) -> Callable[[Path], Any]:
     def edit(path: Path) -> None:
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        path.write_text(json.dumps({**receipt(path.parent), **changes}))
 
     return edit
 
 
 def _more_epochs(path: Path) -> None:
-    found = json.loads(path.read_text())
+    found = receipt(path.parent)
     found["epochs"].append({**found["epochs"][-1], "epoch": 3})
     path.write_text(json.dumps(found))
 

@@ -67,9 +67,9 @@ class TestEvaluate:
 
     def test_data_that_are_gone_or_changed(self, run: Path, tmp_path: Path):
         folder = shutil.copytree(run, tmp_path / "run")
-        text = (folder / "run.json").read_text()
-        path = receipt(folder)["data"]["path"]
-        (folder / "run.json").write_text(text.replace(path, str(tmp_path / "gone")))
+        found = receipt(folder)
+        found["data"]["path"] = str(tmp_path / "gone")
+        (folder / "run.json").write_text(json.dumps(found))
         assert "name them with --data" in call("evaluate", folder).err
         write_data(tmp_path / "gone", test=100)
         assert "have changed" in call("evaluate", folder).err

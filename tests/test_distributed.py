@@ -17,6 +17,7 @@ import commandline as cl
 import golden
 import numpy as np
 import pytest
+from commandline import receipt
 from conftest import import_or_skip, open_or_skip
 from together import ThreadRanks, environment, launch, mpiexec, together
 
@@ -366,7 +367,7 @@ def test_any_number_of_ranks_repeats_a_run(sample, joined, tmp_path):
     alone = backendmlp.verify(made, sample)
     assert alone.verified
     assert together(2, work) == [alone] * 2
-    text = json.loads((made / "run.json").read_text())
+    text = receipt(made)
     text["epochs"][0]["test_loss"] = 0.5
     (made / "run.json").write_text(json.dumps(text))
     for verdict in together(3, work):
@@ -392,7 +393,7 @@ def test_a_receipt_with_a_damaged_parallel_is_refused(sample, joined, tmp_path):
 
     assert together(2, work) == [None, None]
     path = tmp_path / "run" / "run.json"
-    text = json.loads(path.read_text())
+    text = receipt(path.parent)
     for damage in ({"ranks": 3}, {"ranks": "2"}, {"members": None}):
         path.write_text(json.dumps({**text, "parallel": {**text["parallel"], **damage}}))
         with pytest.raises(InputError, match=r"its parallel .*; use an undamaged file"):

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from commandline import receipt
 from conftest import import_or_skip
 
 import backendmlp
@@ -262,9 +263,8 @@ def test_a_run_that_diverged_is_not_tried_again(few, tmp_path, monkeypatch, caps
     more = sweep(tmp_path, over, few, epochs=3, **settings)
     assert trained == ["lr=0.1"]
     assert [(row.runs, row.diverged) for row in more.rows] == [(0, 1), (1, 0)]
-    receipt = json.loads((tmp_path / "lr=1e+300" / "run.json").read_text())
     with pytest.raises(InputError, match="its diverged is 7; use an undamaged file"):
-        records.parse({**receipt, "diverged": 7})
+        records.parse({**receipt(tmp_path / "lr=1e+300"), "diverged": 7})
 
 
 def test_an_interruption_is_told_once(tmp_path, monkeypatch, capsys):

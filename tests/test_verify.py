@@ -87,6 +87,12 @@ def _flip(bit: int) -> Callable[[Path], None]:
     return flip
 
 
+def _other_weight(model: Path) -> None:
+    parameters, metadata = load_model(model)
+    parameters["b1"][7] += 2.0**-20
+    save_model(model, parameters, metadata)
+
+
 def _other_config(model: Path) -> None:
     parameters, metadata = load_model(model)
     metadata["config"]["lr"] = 0.2
@@ -94,7 +100,8 @@ def _other_config(model: Path) -> None:
 
 
 MODELS: dict[str, tuple[Callable[[Path], Any], int, str]] = {
-    "one bit": (_flip(1), 1, "differs: model.safetensors is not what the receipt ends with: b1"),
+    "one bit": (_flip(1), 1, "is damaged: its sha256 is not that of its content"),
+    "another weight": (_other_weight, 1, "model.safetensors is not what the receipt ends with: b1"),
     "cut short": (lambda path: path.write_bytes(path.read_bytes()[:-1]), 1, "is cut short"),
     "another rate": (_other_config, 1, "has another configuration than the receipt"),
     "missing": (Path.unlink, 1, "differs: model.safetensors is missing (2 of 2 epochs agree)"),

@@ -73,7 +73,7 @@ def save_model(path: StrPath, parameters: dict[str, np.ndarray], metadata: dict[
         # Checked as it will be read: JSON turns tuples into lists, and refuses what it cannot hold.
         described = from_json(to_json({**metadata, "format": FORMAT}).encode())
         _check(parameters, described)
-        save_tensors(path, parameters, _KEY, described)
+        save_tensors(path, parameters, _KEY, described, sealed=True)
     except (TensorFileError, JSONError) as error:
         raise InputError(f"cannot save the model {str(path)!r}: it {error}") from error
 

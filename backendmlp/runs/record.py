@@ -7,6 +7,7 @@ of validation data; format 1, which is still read, had seven choices and one hid
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -95,6 +96,7 @@ class Record:
 _ENTRIES = {entry.name for entry in fields(Record)} | {
     *("format", "weights_sha256", "predictions_sha256")
 }
+_SEAL = "sha256"
 _DIVERGED = "the training diverged in epoch"  # as every DivergenceError begins
 
 
@@ -157,8 +159,15 @@ def check_epochs(config: Config) -> None:
 
 
 def write(path: StrPath, record: Record) -> None:
-    """Write ``record`` to ``path``, atomically."""
-    write_atomically(path, to_json(record.as_dict(), indent=2).encode() + b"\n")
+    """Write ``record`` to ``path``, atomically, with the digest of all that it says."""
+    said = record.as_dict()
+    text = to_json({**said, _SEAL: _seal(said)}, indent=2)
+    write_atomically(path, text.encode() + b"\n")
+
+
+def _seal(said: dict[str, Any]) -> str:
+    """SHA-256 of what a receipt says, whatever its lines and the order of its entries."""
+    return hashlib.sha256(to_json(said).encode(errors="surrogatepass")).hexdigest()
 
 
 def read(path: StrPath) -> Record:
@@ -178,12 +187,21 @@ def read(path: StrPath) -> Record:
             "run, or its folder"
         )
     try:
-        return parse(from_json(text))
+        return parse(_opened(from_json(text)))
     except JSONError as error:
         raise DamagedError(f"receipt {str(path)!r} {error}") from error
     except InputError as error:
         kind = InputError if isinstance(error, _NewerError) else DamagedError
         raise kind(f"receipt {str(path)!r}: {error}") from error
+
+
+def _opened(value: dict[str, Any]) -> dict[str, Any]:
+    """``value`` without its digest, which not every receipt has, and which must be right."""
+    _check_format(value.get("format"))
+    said = {name: entry for name, entry in value.items() if name != _SEAL}
+    if _SEAL in value and value[_SEAL] != _seal(said):
+        raise InputError(f"its {_SEAL} is not that of what it says; use an undamaged file")
+    return said
 
 
 def _is_tensor_file(data: bytes) -> bool:

@@ -170,6 +170,8 @@ def disagreement(record: Record, parameters: Weights, metadata: dict[str, Any]) 
         return f"{MODEL} has another configuration than the receipt"
     if metadata.get("data", {"sha256": record.data.sha256})["sha256"] != record.data.sha256:
         return f"{MODEL} names other data than the receipt, by their SHA-256"
+    if metadata.get("definition", record.definition) != record.definition:
+        return f"{MODEL} is of another definition than the receipt"
     weights = {name: value for name, value in parameters.items() if name != "unit"}
     ending = record.ending
     if ending is None or not record.through or digest(weights) == ending.weights_sha256:

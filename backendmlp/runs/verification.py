@@ -271,7 +271,7 @@ def _difference(
         return "; ".join(_compare(theirs, unlike, trainer, folder, theirs == record.ending))
     for name in _VALUES:
         theirs_value, ours_value = getattr(theirs, name), getattr(ours, name)
-        if theirs_value != ours_value:
+        if repr(theirs_value) != repr(ours_value):  # tells -0.0 from 0.0
             return f"the weights agree, but {name} was {theirs_value} and is {ours_value}"
     if theirs.tensors_sha256 != ours.tensors_sha256:
         unlike += map(show, sorted(set(theirs.tensors_sha256) - set(ours.tensors_sha256)))

@@ -29,7 +29,14 @@ from backendmlp.runs import record as records
 from backendmlp.runs.folder import data_of, named_place, resume_run, train_run
 from backendmlp.runs.parsing import Data
 from backendmlp.runs.record import Record
-from backendmlp.runs.stored import CHECKPOINT, MODEL, RECORD, check_same, stored
+from backendmlp.runs.stored import (
+    CHECKPOINT,
+    MODEL,
+    RECORD,
+    check_same,
+    require_agreement,
+    stored,
+)
 from backendmlp.runs.verification import checked
 from backendmlp.sweeps.grid import Point, grid
 from backendmlp.sweeps.table import Row, rows_of, says_all_of, write_table
@@ -253,6 +260,7 @@ def _finished(work: _Work, folder: Path, point: Point) -> Record | None:
     record = records.read(folder / RECORD)
     if CHECKPOINT in present and record.diverged is None:
         return None
+    require_agreement(folder, record)
     config, through = record.config, len(record.epochs)
     if through < config.epochs and config.schedule not in FORESEEN:  # early: more change nothing
         config = replace(config, epochs=max(through, point.config.epochs))
