@@ -124,7 +124,7 @@ def test_memory_that_runs_out_from_python(name, monkeypatch):
     x, y = np.zeros((4, 3), np.uint8), np.arange(4) % 2
     x[::2] = 200
     mlp = MLP(4, epochs=1).fit(x, y)
-    monkeypatch.setattr("backendmlp.inputs.images", full)
+    monkeypatch.setattr("backendmlp.inputs.flat", full)
     with pytest.raises(InputError, match=r"device cpu has too little memory for .*[GM]B are free"):
         getattr(mlp, name)(*((x,) if name == "predict" else (x, y)))
 
