@@ -55,9 +55,9 @@ def disagreements(
 
 
 def _begins_below(case: Case) -> bool:
-    """Whether numbers below 2**-1022 are put in by hand, as no training leaves and no check lets in.
+    """Whether numbers below 2**-1022 are put in by hand, as no training leaves them.
 
-    Of the network, or what each row counts for, which may then be nothing.
+    Of the network; or of what each row counts for, which checks refuse that are not tried here.
     """
     start = case["start"]
     return (start["kind"] == "subnormal" and not start["settled"]) or case["weights"] == "subnormal"
