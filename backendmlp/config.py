@@ -272,7 +272,7 @@ def positive_float(name: str, value: Any) -> float:
 
 def one_of(name: str, value: Any, known: tuple[str, ...]) -> str:
     """``value``, which is one of the ``known``."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise InputError(f"{name} is {_shown(value)}; give one of {', '.join(map(repr, known))}")
     return value
 

@@ -353,8 +353,10 @@ def _whole(what: str, one: str, y: Array) -> Array:
 def _as_array(backend: Backend, what: str, x: Array) -> Array:
     """``x`` as it is where it is an array of the backend, else in host memory."""
     if backend.owns(x) and not isinstance(x, np.ndarray):
-        if getattr(x, "is_sparse", False):
+        if "strided" not in str(getattr(x, "layout", "strided")):
             raise InputError(f"the {what} are sparse; give {_variable(what)}.to_dense()")
+        if getattr(x, "is_nested", False):
+            raise InputError(f"the {what} are nested; give one array with rows of one length")
         return detached(x)
     return _as_numpy(what, x)
 

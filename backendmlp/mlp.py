@@ -215,7 +215,8 @@ class MLP:
                 tested = given.alike(at, self.config, *pair("test", test))
             if ranks.rank == 0:
                 given.look(self.config, self.warm_start)
-            orders = beginning.orders(order, self.config.epochs, start.epoch)
+            count = given.rows.inputs.shape[0] if subset is None else len(subset)
+            orders = beginning.orders(order, self.config.epochs, start.epoch, count)
             begin(ranks, self.config, lambda: _facts(given, start, tested, held, order))
             rows, unit = given.rows, given.unit
             trainer = Trainer(at, self.config, start, rows, orders, unit, subset, ranks)

@@ -496,3 +496,42 @@ def test_labels_that_cannot_be_told_from_y_are_refused(rows):
         MLPClassifier().fit(x, mixed)
     with pytest.raises(InputError, match=r"^class_weight has '0', .* classes 0, 1, 2; give labels"):
         MLPClassifier(class_weight={"0": 2.0}).fit(*rows)
+
+
+def _refused_refits(x, y):
+    names, other = np.array(["cat", "dog", "owl"])[y], np.full((3, x.shape[1]), np.nan)
+    return {
+        "a choice": (lambda c: c.set_params(alpha=-1.0).fit(x, names)),
+        "validation data": (lambda c: c.fit(x, names, X_val=other, y_val=names[:3])),
+        "weights": (lambda c: c.fit(x, names, sample_weight=-np.ones(len(x)))),
+        "fewer features": (lambda c: c.set_params(warm_start=True).fit(x[:, :-1], y)),
+        "weights of a part": (lambda c: c.partial_fit(x, y, sample_weight=-np.ones(len(x)))),
+    }
+
+
+@pytest.mark.parametrize("what", _refused_refits(np.zeros((1, 1)), np.zeros(1, int)))
+def test_a_fit_that_is_refused_leaves_what_was_fitted(rows, what):
+    x, y = rows[0], rows[1]
+    fitted = MLPClassifier(hidden_layer_sizes=(4,), max_iter=3, tol=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted.fit(x, y)
+    before, shown = dict(vars(fitted)), fitted.predict_proba(x)
+    with pytest.raises(ValueError, match=r"\w"):
+        _refused_refits(x, y)[what](fitted)
+    choices = fitted.get_params()
+    assert {k: v for k, v in vars(fitted).items() if k not in choices} == {
+        k: v for k, v in before.items() if k not in choices
+    }
+    np.testing.assert_array_equal(fitted.predict_proba(x), shown)
+    assert fitted.classes_.tolist() == np.unique(y).tolist()
+
+
+def test_a_first_partial_fit_that_is_refused_was_none(rows):
+    x, y = rows[0], rows[1]
+    fresh = MLPClassifier(hidden_layer_sizes=(4,))
+    with pytest.raises(InputError):
+        fresh.partial_fit(x, y, classes=np.unique(y), sample_weight=-np.ones(len(x)))
+    with pytest.raises(InputError, match="classes must be passed on the first call"):
+        fresh.partial_fit(x, y)
+    fresh.partial_fit(x, y, classes=np.unique(y)).predict(x)

@@ -428,6 +428,27 @@ def test_what_is_no_path_is_refused_by_name(missing, tmp_path):
         assert repr(missing) in refused(use, missing), use
 
 
+def test_a_name_with_a_zero_byte_is_no_path():
+    for use in (backendmlp.train_run, backendmlp.figures, backendmlp.verify, MLP.load):
+        assert "a\\x00b" in refused(use, "a\0b"), use
+
+
+def test_a_choice_is_no_array():
+    assert refused(MLP, optimizer=np.array(["adam"])).startswith("optimizer is array(['adam']")
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Sparse .* tensor support is in beta", "ignore:The PyTorch API of"
+)
+def test_arrays_of_other_layouts_are_told():
+    torch = pytest.importorskip("torch")
+    rows = torch.eye(20, dtype=torch.float64)
+    for odd in (rows.to_sparse_csr(), rows.to_sparse()):
+        assert "are sparse; give" in refused(small(backend="torch").fit, odd, LABELS)
+    nested = torch.nested.nested_tensor([rows[0], rows[1, :3]])
+    assert "are nested" in refused(small(backend="torch").fit, nested, LABELS[:2])
+
+
 def test_a_folder_is_no_model_but_the_file_in_it_is(tmp_path):
     small().fit(IMAGES, LABELS).save(tmp_path / "model.safetensors")
     sentence = refused(MLP.load, tmp_path)
@@ -462,3 +483,16 @@ def test_json_has_null_for_what_is_no_number(tmp_path):
     files = (tmp_path / "model.safetensors", tmp_path / "rows.npy")
     (row,) = json.loads(call("predict", *files, "--format", "json").out, parse_constant=pytest.fail)
     assert row["outputs"] == [None]
+
+
+ROWS_OF_FLOATS = len(FLOATS)
+GOOD = np.arange(ROWS_OF_FLOATS)
+
+
+@pytest.mark.parametrize("last", [GOOD[:-1], GOOD + 1, [[1], [2, 3]], "rows"], ids=str)
+def test_an_order_that_a_later_epoch_cannot_have_is_refused_at_once(last):
+    mlp = small().fit(FLOATS, LABELS)
+    before, epochs = digest(mlp), len(mlp.history)
+    assert "order of epoch 2" in refused(mlp.fit, FLOATS, LABELS, order=[GOOD, last])
+    assert (digest(mlp), len(mlp.history)) == (before, epochs)
+    assert "order is dict" in refused(mlp.fit, FLOATS, LABELS, order={5: GOOD, 6: GOOD})

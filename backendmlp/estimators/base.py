@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from numbers import Integral
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -29,8 +30,11 @@ from backendmlp.training import stopping
 from backendmlp.training.balance import split
 from backendmlp.training.beginning import require_functions
 from backendmlp.training.records import EpochRecord
+from backendmlp.training.trainer import DivergenceError
 
 Array = Any
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class BaseMLP(BaseEstimator):
@@ -269,6 +273,28 @@ class BaseMLP(BaseEstimator):
                 "for what is like X"
             )
         return validated(self, X, reset=False)
+
+
+def or_as_before(fit: Callable[P, T]) -> Callable[P, T]:
+    """``fit``, or another method, of an estimator that is as it was before where it is refused.
+
+    A training that diverged was none to be refused: what it came to is kept.
+    """
+
+    @wraps(fit)
+    def fitting(*given: P.args, **named: P.kwargs) -> T:
+        entries = vars(given[0])
+        before = dict(entries)
+        try:
+            return fit(*given, **named)
+        except DivergenceError:
+            raise
+        except (TypeError, ValueError):
+            entries.clear()
+            entries.update(before)
+            raise
+
+    return fitting
 
 
 def validated(estimator: BaseMLP, X: Array, y: Any = "no_validation", **how: Any) -> Any:

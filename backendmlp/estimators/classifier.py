@@ -9,7 +9,7 @@ import numpy as np
 
 from backendmlp.backend import to_numpy
 from backendmlp.errors import InputError
-from backendmlp.estimators.base import BaseMLP, both_or_none, validated
+from backendmlp.estimators.base import BaseMLP, both_or_none, or_as_before, validated
 from backendmlp.estimators.labels import Labels
 from backendmlp.estimators.scikit import ClassifierMixin, check_classification_targets
 
@@ -205,6 +205,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             raise AttributeError("classes_ are there after fit, and this one is not fitted yet")
         return self._labels.values
 
+    @or_as_before
     def fit(
         self,
         X: Array,
@@ -247,6 +248,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.out_activation_ = "softmax"
         return self
 
+    @or_as_before
     def partial_fit(
         self,
         X: Array,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backendmlp.estimators.base import BaseMLP, both_or_none, validated
+from backendmlp.estimators.base import BaseMLP, both_or_none, or_as_before, validated
 from backendmlp.estimators.scikit import RegressorMixin, column_or_1d
 
 Array = Any
@@ -61,6 +61,7 @@ callbacks
 
     _LOSS, _SCORE = "squared_error", "validation_r2"
 
+    @or_as_before
     def fit(
         self,
         X: Array,
@@ -95,6 +96,7 @@ callbacks
         self.out_activation_ = "identity"
         return self
 
+    @or_as_before
     def partial_fit(self, X: Array, y: Array, sample_weight: Array | None = None) -> MLPRegressor:
         """Learn once from these rows, in the order given, in batches of ``batch_size``.
 

@@ -247,6 +247,8 @@ def named_place(folder: StrPath) -> Path:
     """``folder`` as a path; an empty text, of a variable not set, is not the current one."""
     if not isinstance(folder, str | os.PathLike) or os.fspath(folder) == "":
         raise InputError(f"folder is {folder!r:.80}; name one, the current one as '.'")
+    if "\0" in str(folder):
+        raise InputError(f"folder is {folder!r:.80}, and no name has a zero byte; choose another")
     return Path(folder)
 
 

@@ -106,7 +106,7 @@ def _without(folder: Path) -> str:
 
 def receipt_of(path: StrPath) -> Path:
     """The receipt in the folder ``path``, or the receipt ``path`` itself."""
-    if not isinstance(path, str | os.PathLike):
+    if not isinstance(path, str | os.PathLike) or "\0" in str(path):
         raise InputError(f"{path!r:.80} is no run; give the path of its folder or receipt")
     if not os.path.isdir(path):
         return Path(path)

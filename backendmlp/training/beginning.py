@@ -14,7 +14,7 @@ from backendmlp.network import model
 from backendmlp.network.initial import initial
 from backendmlp.network.schedules import FORESEEN
 from backendmlp.training.given import Given
-from backendmlp.training.trainer import Start
+from backendmlp.training.trainer import Start, checked_order
 
 Array = Any
 
@@ -115,11 +115,16 @@ def require_endless(config: Config) -> None:
         )
 
 
-def orders(order: Sequence[Array] | None, epochs: int, first: int) -> Callable[[int], Array] | None:
-    """What gives each epoch its order of rows; ``first`` is the number of the first epoch."""
+def orders(
+    order: Sequence[Array] | None, epochs: int, first: int, count: int
+) -> Callable[[int], Array] | None:
+    """What gives each epoch its order of ``count`` rows; ``first`` is the first epoch's number.
+
+    All are looked at before the first, so that none is refused when others have been learned from.
+    """
     if order is None:
         return None
-    if isinstance(order, str) or not hasattr(order, "__len__"):
+    if isinstance(order, str | Mapping) or not hasattr(order, "__len__"):
         raise InputError(
             f"order is {type(order).__name__}; give a list of arrays, the rows' numbers in the "
             f"order of each of {epochs} epochs"
@@ -128,6 +133,8 @@ def orders(order: Sequence[Array] | None, epochs: int, first: int) -> Callable[[
         raise InputError(
             f"the order has {len(order)} entries; give one for each of {epochs} epochs"
         )
+    for number, rows in enumerate(order):
+        checked_order(rows, count, first + number + 1)
     return lambda epoch: order[epoch - first]
 
 

@@ -363,19 +363,26 @@ class Trainer:
             self._drawn = following, self._shuffle(following)
 
     def _checked(self, order: Array) -> Array:
-        order = to_numpy(order)
-        if order.shape != (self.count,) or order.dtype.kind not in "iu":
-            raise InputError(
-                f"the order of epoch {self.epoch + 1} has shape {order.shape} and dtype "
-                f"{order.dtype}; give {self.count} whole numbers, one for each row"
-            )
-        if order.min() < 0 or order.max() >= self.count:
-            raise InputError(
-                f"the order of epoch {self.epoch + 1} points outside the {self.count} rows; "
-                "give indices from 0"
-            )
-        order = order.astype(np.int64, copy=False)
-        return self.backend.asarray(order if self._subset is None else self._subset[order], "int64")
+        found = checked_order(order, self.count, self.epoch + 1)
+        return self.backend.asarray(found if self._subset is None else self._subset[found], "int64")
+
+
+def checked_order(order: Array, count: int, epoch: int) -> np.ndarray:
+    """The ``order`` of ``count`` rows in the epoch with this number, int64 (count,)."""
+    try:
+        found = to_numpy(order)
+    except (TypeError, ValueError):  # lists of different lengths
+        found = np.empty(())
+    if found.shape != (count,) or found.dtype.kind not in "iu":
+        raise InputError(
+            f"the order of epoch {epoch} has shape {found.shape} and dtype {found.dtype}; give "
+            f"{count} whole numbers, one for each row"
+        )
+    if found.min() < 0 or found.max() >= count:
+        raise InputError(
+            f"the order of epoch {epoch} points outside the {count} rows; give indices from 0"
+        )
+    return found.astype(np.int64, copy=False)
 
 
 def _copies(arrays: Mapping[str, np.ndarray]) -> Arrays:
