@@ -60,7 +60,9 @@ def _begins_below(case: Case) -> bool:
     Of the network; or of what each row counts for, which checks refuse that are not tried here.
     """
     start = case["start"]
-    return (start["kind"] == "subnormal" and not start["settled"]) or case["weights"] == "subnormal"
+    return (start["kind"] == "subnormal" and not start["settled"]) or case.get(
+        "weights"
+    ) == "subnormal"
 
 
 def _difference(
