@@ -59,10 +59,8 @@ def _begins_below(case: Case) -> bool:
 
     Of the network; or of what each row counts for, which checks refuse that are not tried here.
     """
-    start = case["start"]
-    return (start["kind"] == "subnormal" and not start["settled"]) or case.get(
-        "weights"
-    ) == "subnormal"
+    start, rows = case["start"], case.get("weights")
+    return (start["kind"] == "subnormal" and not start["settled"]) or rows == "subnormal"
 
 
 def _difference(
