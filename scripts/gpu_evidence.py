@@ -21,7 +21,7 @@ import click
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # unless it is installed
 
 from evidence import summary
-from evidence.steps import Step, checks, last, timed
+from evidence.steps import Step, checks, timed
 from evidence.steps import machine as machine_step
 
 _TOGETHER = 4  # checks at a time: bits do not depend on who else uses the GPU
@@ -49,7 +49,7 @@ def main(out: Path, quick: bool, minutes: float) -> None:
     gathered[0].run(out, ends)
     machine = gathered[0].found()
     together = checks(out, machine, quick)
-    alone = [*timed(out, machine, quick, 60 * minutes / 3), last(machine, quick)]
+    alone = timed(out, machine, quick, 60 * minutes / 3)
     planned = [*together, *alone]
     tell(gathered[0])
     with ThreadPoolExecutor(_TOGETHER) as pool:

@@ -126,7 +126,7 @@ def checks(folder: Path, machine: Machine, quick: bool) -> list[Step]:
         ),
         Step("parity", "the parity table", parity, 200, "only in a whole run" if quick else None),
     ]
-    return found + [_sanitizer(machine, tool) for tool in _TOOLS]
+    return [_tests(machine, quick), *found, *(_sanitizer(machine, tool) for tool in _TOOLS)]
 
 
 def timed(folder: Path, machine: Machine, quick: bool, seconds: float) -> list[Step]:
@@ -153,14 +153,15 @@ def timed(folder: Path, machine: Machine, quick: bool, seconds: float) -> list[S
     ]
 
 
-def last(machine: Machine, quick: bool) -> Step:
-    """The tests that take CuPy's arrays; those on the stand-in are for machines without."""
-    which = "cupy and golden and features" if quick else "cupy and not cupy_path and not stand_in"
+def _tests(machine: Machine, quick: bool) -> Step:
+    """The tests that take a GPU's arrays; those on the stand-in are for machines without."""
+    on_gpu = "(cupy or cuda) and not cupy_path and not stand_in"
+    which = "cupy and golden and features" if quick else on_gpu
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", which]
     needs = {"BACKENDMLP_REQUIRE": "cupy"}
     tests = [str(TESTS / "test_golden.py")] if quick else []
     return Step(
-        "tests", "the tests on CuPy", command + tests, 180, _missing(machine, "cupy"), needs
+        "tests", "the tests on a GPU", command + tests, 300, _missing(machine, "cupy"), needs
     )
 
 
