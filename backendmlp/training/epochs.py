@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from backendmlp.backend import to_numpy
@@ -33,9 +34,25 @@ def never() -> bool:
 
 _MANY_BYTES = 1 << 20  # of weights: fewer are hashed before threads have begun
 
-# Between two looks at the outside world: many enough that beginning anew costs little, few enough
-# that a look comes several times a second.
-_FEWEST_IMAGES, _MOST_IMAGES, _SECONDS = 2048, 1 << 18, 0.05
+_FEWEST_ROWS, _MOST_ROWS, _SECONDS = 2048, 1 << 18, 0.05
+
+
+@dataclass
+class Pace:
+    """How many rows to go through between two looks at the outside world.
+
+    Many enough that beginning anew costs little, few enough that a look comes several times a
+    second; what an epoch has taught serves the next.
+    """
+
+    rows: int = _FEWEST_ROWS
+
+    def took(self, seconds: float) -> None:
+        """Take in what the last such piece took."""
+        if seconds < _SECONDS / 2:
+            self.rows = min(2 * self.rows, _MOST_ROWS)
+        elif seconds > 2 * _SECONDS:
+            self.rows = max(self.rows // 2, _FEWEST_ROWS)
 
 
 def warn_caller(text: str) -> None:
@@ -66,9 +83,9 @@ def train(
         on_warm_up(True)
         trainer.warm_up(test or validation)
         on_warm_up(False)
-    watch = Watch(trainer)
+    watch, pace = Watch(trainer), Pace()
     while not trainer.through:
-        seconds = train_epoch(trainer, on_progress, should_stop)
+        seconds = train_epoch(trainer, on_progress, should_stop, pace)
         if trainer.position < trainer.count:
             return
         started = time.perf_counter()
@@ -86,19 +103,17 @@ def train_epoch(
     trainer: Trainer,
     on_progress: Callable[[int], None] = nothing,
     should_stop: Callable[[], bool] = never,
+    pace: Pace | None = None,
 ) -> float:
     """Train to the end of the epoch or until told to stop; returns the seconds it took."""
-    size, ranks = trainer.config.batch_size, trainer.ranks
-    images = _FEWEST_IMAGES
+    size, ranks, pace = trainer.config.batch_size, trainer.ranks, pace or Pace()
     seconds, through = 0.0, trainer.position == trainer.count
     while not through and not ranks.most(should_stop()):
         before, started = trainer.position, time.perf_counter()
-        through = trainer.advance(max(1, images // size))
-        if through:
-            trainer.backend.synchronize()
+        through = trainer.advance(max(1, pace.rows // size))
+        trainer.backend.synchronize()  # a device that is only asked answers at once
         took = ranks.most(time.perf_counter() - started)  # else ranks would take other numbers
-        if took < _SECONDS / 2:
-            images = min(2 * images, _MOST_IMAGES)
+        pace.took(took)
         seconds += took
         on_progress(trainer.position - before)
     return seconds

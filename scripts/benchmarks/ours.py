@@ -12,7 +12,7 @@ from backendmlp import MLP
 from backendmlp import backend as backends
 from backendmlp.config import Config
 from backendmlp.ranks import ALONE, Ranks
-from backendmlp.training.epochs import train_epoch
+from backendmlp.training.epochs import Pace, train_epoch
 from backendmlp.training.given import taken
 from backendmlp.training.trainer import Start, Trainer
 from benchmarks.task import Contestant, Data, Predict, Task
@@ -58,9 +58,10 @@ class Ours(Contestant):
             at, self.config, start, given.rows, unit=given.unit, ranks=self.ranks
         )
         self.on_gpu = backend == "cupy" or device is not None
+        self.pace = Pace()
 
     def epoch(self) -> None:
-        train_epoch(self.trainer)
+        train_epoch(self.trainer, pace=self.pace)
         self.trainer.finish_epoch()
         self.trainer.backend.synchronize()
 
@@ -94,7 +95,7 @@ class Steps(Ours):
         if self.sampled:
             return self._few()
         self.prepare()
-        seconds = self.seconds(lambda: _through(self.trainer))
+        seconds = self.seconds(lambda: train_epoch(self.trainer, pace=self.pace))
         self.trainer.finish_epoch()
         self.epochs += 1
         return seconds
@@ -180,11 +181,6 @@ class Scored(Ours):
 def kind(trainer: Trainer) -> str:
     """Which step does a trainer's work: "compiled", "kernels", "definition"."""
     return type(trainer.stepper).__module__.split(".")[2]
-
-
-def _through(trainer: Trainer) -> None:
-    train_epoch(trainer)
-    trainer.backend.synchronize()
 
 
 def cupy_seconds(work: Callable[[], None]) -> float:
