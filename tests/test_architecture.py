@@ -23,9 +23,11 @@ HEAVY += ("sklearn", "onnx", "mpi4py", "joblib")
 
 def python(code: str, *path: Path) -> str:
     """What ``code`` prints in a fresh interpreter that warns of nothing."""
+    before = filter(None, [os.environ.get("PYTHONPATH")])  # where other packages may lie
+    first = os.pathsep.join([*map(str, (*path, PACKAGE.parent)), *before])
     process = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*path, PACKAGE.parent)))},
+        env={**os.environ, "PYTHONPATH": first},
         capture_output=True,
         text=True,
         timeout=60,

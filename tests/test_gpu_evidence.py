@@ -98,5 +98,5 @@ def test_what_a_gpu_computes_wrongly_fails(tmp_path):
     wrong = {"STAND_IN_CUPY": "float32-products"}
     done = python(SCRIPTS / "gpu_evidence.py", "--quick", "--out", tmp_path, limit=600, **wrong)
     assert done.returncode == 1, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("FAILED: golden-definition")
+    assert done.stdout.splitlines()[-1].startswith("FAILED: tests, golden-definition")
     assert "products of float64 matrices are not exact" in (tmp_path / "summary.md").read_text()

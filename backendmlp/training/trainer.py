@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,7 +94,7 @@ class Trainer:
     _indices: Array
     _parts: list[tuple[Array, ...]]
     _fetched: Arrays | None  # what is learned as it stands, once asked for
-    _drawn: tuple[int, np.ndarray] | None = None  # an epoch, and its shuffle, drawn ahead
+    _drawn: tuple[int, Future[np.ndarray]] | None = None  # an epoch, and its shuffle, drawn ahead
 
     # Of the first batch, before any step; None before the first epoch ends, or if it was resumed.
     first_loss: float | None
@@ -353,14 +354,22 @@ class Trainer:
     def _shuffle(self, epoch: int) -> np.ndarray:
         drawn, self._drawn = self._drawn, None
         if drawn is not None and drawn[0] == epoch:
-            return drawn[1]
+            return drawn[1].result()
+        return self._permutation(epoch)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
         return random.permutation(random.stream(self.config.seed, _SHUFFLE, epoch), self.count)
 
     def _draw_ahead(self) -> None:
-        """The next epoch's shuffle, while a device is still at work on this one."""
+        """Draw the next epoch's shuffle beside a device that is still at work on this one.
+
+        In a thread, since a GPU's epoch can end before it is drawn.
+        """
         following = self.epoch + 1
         if self._order == self._shuffle and following < self.last and not self.backend.in_memory:
-            self._drawn = following, self._shuffle(following)
+            pool = ThreadPoolExecutor(1)  # one for each: a process forked later has no threads
+            self._drawn = following, pool.submit(self._permutation, following)
+            pool.shutdown(wait=False)
 
     def _checked(self, order: Array) -> Array:
         found = checked_order(order, self.count, self.epoch + 1)
