@@ -199,10 +199,12 @@ template <class Factor, int LINES, int DEPTH> struct place {
                 }
             }
     }
-    /* A lane's `COUNT` lines, the `i`th of group `group` of `groups`. */
+    /* The `i`th of a lane's `COUNT` lines, so dealt out that lanes side by side read packs side by side:
+     * in any other way they would wait for one another. */
     template <int COUNT> INLINE int line(int group, int i)
     {
-        return ALONG ? group + i * (LINES / COUNT) : group * COUNT + i;
+        constexpr int PIECE = ALONG ? 1 : COUNT < PACK ? COUNT : PACK;
+        return (i / PIECE * (LINES / COUNT) + group) * PIECE + i % PIECE;
     }
     /* A pack of terms of a lane's lines. */
     template <int COUNT>
@@ -218,9 +220,17 @@ template <class Factor, int LINES, int DEPTH> struct place {
                     x[t][i] = some[t];
             }
         } else {
+            constexpr int PIECE = COUNT < PACK ? COUNT : PACK;
             #pragma unroll
             for (int t = 0; t < PACK; t++)
-                read_some(x[t], from + (term + t) * PITCH + group * COUNT);
+                #pragma unroll
+                for (int i = 0; i < COUNT; i += PIECE) {
+                    real some[PIECE];
+                    read_some(some, from + (term + t) * PITCH + line<COUNT>(group, i));
+                    #pragma unroll
+                    for (int j = 0; j < PIECE; j++)
+                        x[t][i + j] = some[j];
+                }
         }
     }
 };
