@@ -12,8 +12,8 @@ import importlib.util
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from mmap import ACCESS_READ, mmap
@@ -167,8 +167,11 @@ def of(x: Array) -> Backend:
 
 
 def detached(x: Array) -> Array:
-    """``x`` without a record of how it came about, which would grow with each step."""
-    return x.detach() if array_api_compat.is_torch_array(x) and x.requires_grad else x
+    """``x`` without a record of how it came about, which would grow with each step.
+
+    Or of a sign that PyTorch has yet to change, which not all of its functions know of.
+    """
+    return x.detach().resolve_neg() if array_api_compat.is_torch_array(x) else x
 
 
 def to_numpy(x: Array) -> np.ndarray:
@@ -181,7 +184,7 @@ def to_numpy(x: Array) -> np.ndarray:
     if array_api_compat.is_cupy_array(x):
         return x.get()
     if array_api_compat.is_torch_array(x):
-        return _torch_to_numpy(x.detach().cpu())
+        return _torch_to_numpy(x.detach().cpu().resolve_neg())
     if array_api_compat.is_jax_array(x):
         found = np.asarray(x)
         return found.astype(np.float64) if found.dtype.kind == "V" else found
@@ -459,9 +462,21 @@ def _open_jax(device: str | None) -> Backend:
         jax.devices("cpu")[0],
         "cpu",
         packages=("jax", "jaxlib"),
-        scope=lambda: jax.enable_x64(True),  # else it turns float64 into float32
+        scope=lambda: _as_needed_by_us(jax),
         remedy=f"start Python with XLA_FLAGS={_MAXIMA}",
     )
+
+
+@contextmanager
+def _as_needed_by_us(jax: Any) -> Iterator[None]:
+    """Whatever somebody has switched on for a program of their own, and we would stumble over."""
+    with ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(True))  # else it turns float64 into float32
+        stack.enter_context(jax.debug_nans(False))  # where there is one, a selection passes it over
+        stack.enter_context(jax.debug_infs(False))
+        stack.enter_context(jax.numpy_rank_promotion("allow"))
+        stack.enter_context(jax.transfer_guard("allow"))
+        yield
 
 
 # XLA takes maxima of large arrays by a library that passes over NaN: seen of jaxlib 0.10 and 0.11.

@@ -296,7 +296,8 @@ def plot(runs: Sequence[Path], **options: Any) -> None:
 @click.option(
     "--inputs",
     type=click.Choice(["uint8", "float"]),
-    help="Where the model does not know: images as uint8, or features as floats.",
+    help="What the graph takes: images, or floats, features or images / 255.  Default: what "
+    "the model learned from.",
 )
 def export(model: Path, **options: Any) -> None:
     """Write MODEL, a file or the folder of a run, for other programs.
@@ -324,6 +325,7 @@ def info(path: Path | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 2 after a user's mistake, told in one sentence on stderr."""
+    _open_what_is_closed()
     _print_in_any_encoding()
     try:
         with warnings.catch_warnings():
@@ -378,6 +380,19 @@ def _no_such_option(error: click.NoSuchOption, arguments: Sequence[str]) -> str:
         spelled = option if error.option_name.startswith("--") else option[1:]
         return f"No such option {spelled!r}. Did you mean {ours}?"
     return error.format_message()
+
+
+def _open_what_is_closed() -> None:
+    """Standard streams that are closed lead nowhere; else a file would take their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        if nowhere != number:
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+        stream = open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
 
 
 def _print_in_any_encoding() -> None:

@@ -99,3 +99,10 @@ def _require_kept(name: str, values: np.ndarray) -> None:
             f"array {name!r} holds {values[lost][0]}, which float64 does not; give such numbers "
             "in parts, as the high and the low 32 bits"
         )
+
+
+def may_change(x: object) -> bool:
+    """Whether somebody can write to the array ``x``, or to what it is a view of."""
+    while isinstance(x, np.ndarray) and not x.flags.writeable and x.base is not None:
+        x = x.base
+    return x.flags.writeable if isinstance(x, np.ndarray) else not isinstance(x, bytes)

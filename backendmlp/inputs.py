@@ -15,7 +15,8 @@ from backendmlp.errors import InputError
 
 Array = Any
 
-_LEAST_WEIGHT = 1e-30  # of a row: sums of such numbers, and products with rates, leave no range
+# Of a row: sums of such numbers, and products with rates, leave no range.
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-30, 1e30
 
 
 def images(
@@ -139,10 +140,10 @@ def weights(backend: Backend, w: Array, count: int, dtype: str) -> Array:
             "of them above"
         )
     least = float(backend.xp.min(backend.xp.where(w > 0, w, high)))
-    if least < _LEAST_WEIGHT or high > 1.0 / _LEAST_WEIGHT:
+    if least < _LEAST_WEIGHT or high > _MOST_WEIGHT:
         raise InputError(
             f"the sample weights that are not zero go from {least:g} to {high:g}; give numbers "
-            f"from {_LEAST_WEIGHT:g} to {1.0 / _LEAST_WEIGHT:g}, as these divided by their mean"
+            f"from {_LEAST_WEIGHT:g} to {_MOST_WEIGHT:g}, as these divided by their mean"
         )
     return w
 
@@ -166,12 +167,37 @@ def class_names(names: Any, y: Array, which: str = "") -> tuple[str, ...]:
     if not all(map(is_name, found)):
         wrong = next(name for name in found if not is_name(name))
         raise InputError(f"a class is called {wrong!r:.80}; give a list of printable texts")
+    twice = sorted({name for name in found if found.count(name) > 1}) if len(found) < 1000 else []
+    if twice:
+        raise InputError(f"two classes are called {twice[0]!r:.80}; give a name of its own to each")
     if not 2 <= len(found) <= MAX_CLASSES or len(set(found)) < len(found):
         raise InputError(
             f"{len(found):,} classes are named, {len(set(found)):,} of them differently; give from "
             f"two to {MAX_CLASSES:,} different names, one for each class"
         )
     return tuple(map(str, found))
+
+
+def columns(x: Any) -> tuple[str, ...] | None:
+    """The names of the columns of ``x``, a table; None of anything else."""
+    names = getattr(x, "columns", None)
+    return None if names is None or isinstance(x, np.ndarray) else tuple(map(str, names))
+
+
+def require_columns(x: Any, known: tuple[str, ...] | None, which: str = "") -> None:
+    """Refuse a table with the ``known`` columns in another order, which would confuse them."""
+    found = columns(x) if known is not None else None
+    if found is None or known is None or found == known or sorted(found) != sorted(known):
+        return
+    at = next(
+        number
+        for number, names in enumerate(zip(found, known, strict=True))
+        if names[0] != names[1]
+    )
+    raise InputError(
+        f"the {_named(which, 'inputs')} have the columns that the model learned from in another "
+        f"order: {found[at]!r:.80} stands where {known[at]!r:.80} stood; give them in that order"
+    )
 
 
 def called(x: Any) -> str:
@@ -188,12 +214,13 @@ def is_text(y: Array) -> bool:
 
 def count_classes(backend: Backend, y: Array, which: str = "") -> int:
     """The number of classes in the training labels ``y``: the largest plus one."""
-    count, what = int(backend.xp.max(y)) + 1, _named(which, "labels")
-    if count < 2:
+    (low, high), what = _ends(y), _named(which, "labels")
+    if low == high:
         raise InputError(
-            f"the {what} are all 0, one class alone; give at least two, numbered from 0, or name "
-            "all classes in class_names"
+            f"the {what} are all {low}, one class alone; give at least two, numbered from 0, or "
+            "name all classes in class_names"
         )
+    count = high + 1
     if count > MAX_CLASSES:
         raise InputError(
             f"the {what} end at {count - 1}; number the classes from 0, at least two and "
@@ -384,6 +411,10 @@ def _as_numpy(what: str, x: Array) -> np.ndarray:
         raise InputError(f"the {what} hold {_first_odd(x, found, usual)}, none of them missing")
     if found.dtype.kind == "S":
         found = _decoded(what, found)
+    if found.dtype.kind == "T":  # may hold something in the place of a text
+        entries = found.astype(object)
+        if not all(isinstance(entry, str) for entry in entries.flat):
+            raise InputError(f"the {what} hold {_first_odd(x, entries, str)}, none of them missing")
     if _variable(what) == "labels" and is_text(found) and not is_text(x):
         # NumPy makes texts of all that stands beside a text, of a missing one too.
         entries = np.asarray(x, dtype=object)

@@ -15,7 +15,7 @@ from backendmlp import inputs, memory, mistakes
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.backend import Backend, namespace, to_numpy
 from backendmlp.config import Config, definition, require_known, weights_of_some
-from backendmlp.digests import digest
+from backendmlp.digests import digest, may_change
 from backendmlp.distributed.joining import begin, joined
 from backendmlp.errors import InputError
 from backendmlp.network import evaluation, model
@@ -27,7 +27,7 @@ from backendmlp.training.balance import by_name
 from backendmlp.training.epochs import nothing, train, train_epoch, warn_caller
 from backendmlp.training.given import Given, Pair, pair, shown_soon, taken
 from backendmlp.training.records import EpochRecord
-from backendmlp.training.trainer import Start, Trainer
+from backendmlp.training.trainer import DivergenceError, Start, Trainer
 
 Array = Any
 
@@ -107,6 +107,7 @@ class MLP:
         self._course = self.config, stopping.begin(self.config)  # of an adaptive rate
         self.flat = True  # whether targets are (N,), and so are predictions of them
         self._pixels: bool | None = None  # whether it learned from some; None: a file's, see below
+        self._columns: tuple[str, ...] | None = None  # of the table that it learned from
         self._scorer: tuple[list[Any], list[Array], Scorer] | None = None
 
     @classmethod
@@ -124,6 +125,9 @@ class MLP:
         training goes on with ``warm_start=True`` or :meth:`partial_fit`, where float features are
         settled as those ask for.
         """
+        if not isinstance(parameters, Mapping):
+            kind = type(parameters).__name__
+            raise InputError(f"parameters is {kind}; give a dictionary of W1, b1, W2 and so on")
         arrays = {name: to_numpy(value) for name, value in parameters.items()}
         sizes = beginning.chained(arrays)
         result = cls(sizes[1:-1], **choices)
@@ -198,6 +202,11 @@ class MLP:
         ``callbacks`` are called with the model, as it stands, and the record after each epoch; one
         that returns True ends the training.
 
+        Images may be read where they lie: leave them as they are until this returns.  Whatever
+        ends it before, an interrupt too, leaves the model as it was after the last whole
+        epoch, or before the call where there was none; only a training that diverges keeps the
+        weights that its error tells of.
+
         With ``distributed`` the processes that ``mpiexec`` started, each of which calls this with
         the same data, share each batch; all end with the bits of a single one.
         """
@@ -206,7 +215,7 @@ class MLP:
         beginning.require_functions("on_epoch", [on_epoch])
         if on:
             beginning.require_endless(self.config)
-        with joined(distributed) as ranks, self._scope(images) as at:
+        with self._going_back() as reached, joined(distributed) as ranks, self._scope(images) as at:
             given = self._given(at, images, labels, sample_weight, class_names, on)
             held, subset = given.held_back(at, self.config, validation)
             start = self._begin(given, parameters, on)
@@ -220,21 +229,20 @@ class MLP:
             begin(ranks, self.config, lambda: _facts(given, start, tested, held, order))
             rows, unit = given.rows, given.unit
             trainer = Trainer(at, self.config, start, rows, orders, unit, subset, ranks)
-            if not start.settled:
-                self.history = []
+            self.history = [*self.history] if start.settled else []  # copies have it too
             self._adopt(given)
-            try:
-                warn = warn_caller if ranks.rank == 0 else nothing
+            warn = warn_caller if ranks.rank == 0 else nothing
+            with self._keeping(trainer):
                 for record in train(trainer, tested, held, warn=warn):
+                    self._keep(trainer)
                     self.history.append(record)
                     self.last_loss = record.train_loss
+                    reached()
                     on_epoch(record)
                     # All ranks ask: some may have been given callbacks, and others none.
-                    if ranks.most(bool(callbacks) and self._told(trainer, record, callbacks)):
+                    if ranks.most(bool(callbacks) and self._told(record, callbacks)):
                         break
                 trainer.take_best()
-            finally:
-                self._keep(trainer)
         return self
 
     def partial_fit(
@@ -253,7 +261,7 @@ class MLP:
         Rows that all have a weight of zero are refused, as in scikit-learn: leave such a call out.
         """
         beginning.require_open(self.config)
-        with self._scope(images) as at:
+        with self._going_back(), self._scope(images) as at:
             on = bool(self.parameters)
             given = self._given(at, images, labels, sample_weight, class_names, on)
             start = self._begin(given, None, on)
@@ -266,12 +274,10 @@ class MLP:
             )
             if not start.settled:
                 self.history = []
-            try:
+            self._adopt(given)
+            with self._keeping(trainer):
                 train_epoch(trainer)
                 self.last_loss = trainer.finish_epoch()
-            finally:
-                self._adopt(given)
-                self._keep(trainer)
         return self
 
     def predict(self, images: Array) -> Array:
@@ -385,6 +391,8 @@ class MLP:
         if type(self) is MLP and made and name not in self.__dict__ and not hasattr(MLP, name):
             known = ", ".join(name for name in self.__dict__ if name[0] != "_")
             raise AttributeError(f"MLP has no attribute {name!r} to set; it has {known}")
+        if name == "warm_start" and not isinstance(value, bool | np.bool_):
+            raise InputError(f"warm_start is {value!r:.80}; give True or False")
         if name == "config":
             if not isinstance(value, Config):
                 raise InputError(f"config is {type(value).__name__}; give a backendmlp.Config")
@@ -436,6 +444,38 @@ class MLP:
                 _read_only(value)
 
     @contextmanager
+    def _going_back(self) -> Iterator[Callable[[], None]]:
+        """Whatever is raised, the model is then as it was when the function was last called.
+
+        Or to begin with.  A training that diverges keeps the weights that its error tells of.
+        """
+        kept, records = dict(vars(self)), len(self.history)
+
+        def reached() -> None:
+            nonlocal kept, records
+            kept, records = dict(vars(self)), len(self.history)
+
+        try:
+            yield reached
+        except DivergenceError:
+            raise
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(kept)
+            del self.history[records:]
+            raise
+
+    @contextmanager
+    def _keeping(self, trainer: Trainer) -> Iterator[None]:
+        """Keep what a training comes to, also where it diverges."""
+        try:
+            yield
+        except DivergenceError:
+            self._keep(trainer)
+            raise
+        self._keep(trainer)
+
+    @contextmanager
     def _scope(self, images: Array) -> Iterator[Backend]:
         """The backend that trains on ``images``, within its scope."""
         at = self._backend_for(images)
@@ -454,6 +494,8 @@ class MLP:
         """What a caller gives to train on, checked and on its device; ``on`` from where it was."""
         if class_names is None and on and not self.config.regression:
             class_names = self.class_names
+        if on:
+            inputs.require_columns(images, self._columns, "training")
         unit = self.unit if on else None
         given = taken(at, self.config, images, labels, sample_weight, class_names, unit)
         if on:
@@ -472,21 +514,22 @@ class MLP:
         beginning.require_shapes(self.parameters, sizes, "the model's parameters have")
         learned = {**self.parameters, **self._slots}
         course = None
-        if self.config.schedule == "adaptive" and self._course[0] == self.config:
-            course = self._course[1]
+        began_with, reached = self._course
+        # As many more epochs as you like: an adaptive rate does not depend on how many there are.
+        if self.config.schedule == "adaptive" and self.config == replace(
+            began_with, epochs=self.config.epochs
+        ):
+            course = reached
         return Start(learned, len(self.history), self._steps, True, course)
 
     def _adopt(self, given: Given) -> None:
         """Take over what predictions need to know of the data."""
         self.unit = None if given.unit is None else _read_only(to_numpy(given.unit).copy())
         self.class_names, self.flat, self._pixels = given.names, given.flat, given.pixels
-        self.image_shape = given.image_shape
+        self.image_shape, self._columns = given.image_shape, given.columns
 
-    def _told(
-        self, trainer: Trainer, record: EpochRecord, callbacks: Sequence[Callable[..., Any]]
-    ) -> bool:
+    def _told(self, record: EpochRecord, callbacks: Sequence[Callable[..., Any]]) -> bool:
         """Whether one of the ``callbacks``, which see the model as it stands, ends the training."""
-        self._keep(trainer)
         told = [callback(self, record) for callback in callbacks]  # every one of them
         return any(answer is True for answer in told)
 
@@ -509,6 +552,7 @@ class MLP:
     def _shown(self, images: Array, work: Callable[[Scorer, Array], Array]) -> Array:
         """What ``work`` makes of the images where they lie, in the images' own library."""
         self._fitted()
+        inputs.require_columns(images, self._columns)
         at = self._backend_for(images)
         with at.scope(), memory.explained_use(at):
             scorer = self._scorer_on(at)
@@ -544,7 +588,7 @@ class MLP:
         scorer = Scorer(at, self.config.recipe(), self.parameters, self.unit)
         # Arrays that may be written to are not relied upon; the others are held, so that their ids
         # remain theirs.
-        if not any(array is not None and _may_change(array) for array in arrays):
+        if not any(array is not None and may_change(array) for array in arrays):
             self._scorer = made_of, arrays, scorer
         return scorer
 
@@ -568,13 +612,6 @@ def _facts(
         )
         for what, found in arrays.items()
     }
-
-
-def _may_change(x: np.ndarray) -> bool:
-    """Whether somebody can write to ``x``, or to what it is a view of."""
-    while isinstance(x, np.ndarray) and not x.flags.writeable and x.base is not None:
-        x = x.base
-    return x.flags.writeable if isinstance(x, np.ndarray) else not isinstance(x, bytes)
 
 
 def _log(arithmetic: Arithmetic, x: Array) -> Array:

@@ -30,7 +30,7 @@ def python(code: str, *path: Path) -> str:
         env={**os.environ, "PYTHONPATH": first},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert process.returncode == 0, process.stderr

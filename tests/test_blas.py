@@ -121,7 +121,7 @@ def test_a_child_forked_beside_a_training_trains_too():
         env={**os.environ, "PYTHONPATH": str(Path(blas.__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert process.stdout == f"{[0] * 8}\n", process.stderr

@@ -257,7 +257,7 @@ class TestRegression:
             call("predict", run, tmp_path / "t.csv")
         )
         np.savez(tmp_path / "b.npz", x=np.ones((3, 5)))
-        assert "have 5 values each; the model takes 4" in refused(
+        assert "b.npz has 5 values for each input, and the model takes 4" in refused(
             call("predict", run, tmp_path / "b.npz")
         )
 

@@ -203,7 +203,7 @@ def test_help(command: str):
 @pytest.mark.parametrize("program", [["scripts/train.py"], ["-m", "backendmlp", "train"]])
 def test_in_a_process_of_its_own(program: list[str], data: Path, tmp_path: Path):
     command = [sys.executable, *program, "--data", data, "--epochs", "2", "--out", tmp_path / "a"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"weights sha256 {DIGEST}" in done.stdout
 

@@ -45,7 +45,9 @@ def wait_for(path):
     pytest.fail(f"{path.name} did not appear")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_saves_and_leaves_with_its_code(tmp_path, options, undisturbed, number, code):
     process = cl.start("train", "--out", tmp_path, *options)
     wait_for(tmp_path / "epochs" / "0001.safetensors")

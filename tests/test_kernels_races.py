@@ -43,7 +43,7 @@ def sanitizer() -> str:
     """Where the library is that a process must begin with."""
     assert on_cpu.COMPILER is not None
     asked = [on_cpu.COMPILER, "-print-file-name=libtsan.so"]
-    found = Path(subprocess.check_output(asked, text=True, timeout=60).strip())
+    found = Path(subprocess.check_output(asked, text=True, timeout=180).strip())
     if not found.is_absolute():
         pytest.skip("g++ has no ThreadSanitizer here")
     return str(found.resolve())

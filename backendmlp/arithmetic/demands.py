@@ -28,6 +28,8 @@ _COLUMNS = 128
 
 _FULFILLED: set[tuple[str, str]] = set()
 
+_ONE_AND_TIE = [1.0, 2.0**-53]  # in a list, so that Python does not compute with them ahead
+
 
 def require(backend: Backend, arithmetic: Arithmetic) -> None:
     """Raise :class:`InputError` where ``backend`` cannot do ``arithmetic``'s exact operations.
@@ -36,6 +38,12 @@ def require(backend: Backend, arithmetic: Arithmetic) -> None:
     """
     if arithmetic.name != "bitwise":
         return
+    if not _rounds_to_nearest():
+        raise InputError(
+            "this process does not round to nearest, as bitwise results need it: something else in "
+            "it, a library perhaps, has changed the processor's rounding mode; call C's "
+            "fesetround(FE_TONEAREST) first, or start anew without it"
+        )
     if backend.altered is not None:
         raise InputError(_sentence(backend, f"{backend.altered} is set"))
     if (backend.name, backend.label) in _FULFILLED:
@@ -45,6 +53,12 @@ def require(backend: Backend, arithmetic: Arithmetic) -> None:
         if not holds(backend):
             raise InputError(_sentence(backend, f"{what} on it"))
     _FULFILLED.add((backend.name, backend.label))
+
+
+def _rounds_to_nearest() -> bool:
+    """Of this thread, whose mode may change at any time: ties that each other mode breaks."""
+    one, tie = _ONE_AND_TIE
+    return one + tie == one and -one - tie == -one and one - tie * 0.5 == one
 
 
 def _sentence(backend: Backend, reason: str) -> str:

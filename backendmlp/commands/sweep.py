@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backendmlp.commands.request import weight_of_each
+from backendmlp.commands.stopping import interrupted_by_others
 from backendmlp.commands.telling import measure
 from backendmlp.commands.together import note_others
 from backendmlp.data.origin import origin
@@ -53,23 +54,24 @@ def sweep(
             print(f"{count:>4}  {run.point.name}  {_came_to(run)}", flush=True)
 
     try:
-        found = run_all(
-            out,
-            over,
-            source,
-            jobs=jobs,
-            backend=backend,
-            device=device,
-            keep_epochs=keep_epochs,
-            on_run=say,
-            **choices,
-        )
+        with interrupted_by_others() as stop:
+            found = run_all(
+                out,
+                over,
+                source,
+                jobs=jobs,
+                backend=backend,
+                device=device,
+                keep_epochs=keep_epochs,
+                on_run=say,
+                **choices,
+            )
     except KeyboardInterrupt:
         print(
             f"Interrupted; the same command goes on, as long as --out is {shlex.quote(str(out))}",
             file=sys.stderr,
         )
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(128 + (stop.signal or signal.SIGINT))
     if not quiet:
         _print_rows(found.rows)
         _say_former(found)
@@ -101,9 +103,12 @@ def _parted(
     over = {name: values for name, values in given.items() if len(values) > 1}
     choices = {name: values[0] for name, values in given.items() if len(values) == 1}
     if seeds is not None:
-        if "seed" in over or seeds < 1:
+        if seeds < 1:
+            raise InputError(f"--seeds is {seeds}; give a number above zero")
+        if "seed" in over:
             raise InputError(
-                f"--seeds is {seeds}; give a number above zero, and at most one --seed to begin at"
+                f"--seeds counts {seeds} on from one --seed, and {len(over['seed'])} are given; "
+                "leave --seeds out, or give one --seed"
             )
         first = choices.pop("seed", 100)
         over["seed"] = range(first, first + seeds)

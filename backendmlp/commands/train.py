@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from backendmlp.runs.parsing import Data
 from backendmlp.runs.run import Every, Run
 from backendmlp.runs.stored import CHECKPOINT, check_same, stored, unwritten
 from backendmlp.runs.verification import open_data
+from backendmlp.training.records import EpochRecord
 from backendmlp.training.stopping import through
 
 
@@ -140,6 +142,16 @@ def _train(
 def _watched(request: Request, training: Run, stop: Stop) -> bool:
     """Train where a person sees it."""
     trainer = training.trainer
+    failed: list[OSError] = []
+
+    def tell(record: EpochRecord) -> None:
+        """What nobody takes, a closed pipe or a full disk, ends it as a signal does."""
+        try:
+            progress.epoch(record)
+        except OSError as error:
+            failed.append(error)
+            stop.signal = signal.SIGTERM
+
     with Progress(
         training.config.epochs,
         trainer.count,
@@ -147,13 +159,16 @@ def _watched(request: Request, training: Run, stop: Stop) -> bool:
         done=trainer.position,
         quiet=request.quiet,
     ) as progress:
-        return training.train(
-            progress.epoch,
+        finished = training.train(
+            tell,
             progress.images,
             stop,
             progress.warm_up,
             progress.warn,
         )
+    if failed:
+        raise failed[0]
+    return finished
 
 
 def _data(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def evaluate(
     given = data is not None or dataset is not None
     known = _known_data(path)
     source = origin(data, dataset).open() if given else open_data(_trained_on(path, known))
+    _require_width(mlp, f"{source.parts[2]} of {source.source}", source.features)
     regression = mlp.config.regression
     if not regression and source.classes > len(mlp.class_names):
         raise InputError(
@@ -135,7 +137,18 @@ def _read_inputs(
             continue
         for path in group:
             x, _ = load_inputs(path)
+            _require_width(mlp, shown(path), math.prod(x.shape[1:]))
             yield x, [f"{shown(path)}[{row}]" for row in range(len(x))]
+
+
+def _require_width(mlp: MLP, what: str, width: int) -> None:
+    """Refuse inputs of another ``width`` than the model's, by the name of where they lie."""
+    takes = mlp.parameters["W1"].shape[0]
+    if width != takes:
+        raise InputError(
+            f"{what} has {width} values for each input, and the model takes {takes}; give inputs "
+            "like those that it was trained on"
+        )
 
 
 def _known_data(path: Path) -> Data | None:

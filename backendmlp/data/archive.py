@@ -65,7 +65,7 @@ def read_arrays(
     come as :class:`Texts`.  An array may take up to 4 GiB in the file.  Raises
     :class:`InputError` where the file is missing, damaged or hostile, or for other arrays.
     """
-    with open_regular(path) as file, _explained(path), zipfile.ZipFile(_Pieces(file)) as archive:
+    with open_regular(path) as file, _explained(path), _archive(file) as archive:
         present = [entry.filename for entry in archive.infolist()]
         names = choose([name.removesuffix(".npy") for name in present if name.endswith(".npy")])
         members = _find_members(archive, names, path)
@@ -82,6 +82,13 @@ def read_array(path: StrPath) -> Array:
     with open_regular(path) as file, _explained(path):
         size = os.fstat(file.fileno()).st_size
         return _read_array(file, size, shown(path), pixels=True, texts=False)
+
+
+def _archive(file: BinaryIO) -> zipfile.ZipFile:
+    pieces = _Pieces(file)
+    if pieces.size == 0:
+        raise zipfile.BadZipFile("it is empty")
+    return zipfile.ZipFile(pieces)
 
 
 class _Pieces(io.RawIOBase):

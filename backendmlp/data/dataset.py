@@ -14,6 +14,7 @@ import numpy as np
 from backendmlp.data import checks
 from backendmlp.data.checks import Array
 from backendmlp.data.idx import idx_sha256, read_idx
+from backendmlp.digests import may_change
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, reason, shown
 
@@ -132,12 +133,21 @@ class Dataset:
         """How many values an input has."""
         return math.prod(self.image_shape)
 
-    @cached_property
+    @property
     def file_sha256(self) -> tuple[str, ...]:
-        """The SHA-256 of each array's plain IDX file, header included, in the order of arrays."""
-        return tuple(map(idx_sha256, self.arrays))
+        """The SHA-256 of each array's plain IDX file, header included, in the order of arrays.
+
+        Found anew each time where somebody else can write to an array.
+        """
+        if any(map(may_change, self.arrays)):
+            return tuple(map(idx_sha256, self.arrays))
+        return self._lasting_sha256
 
     @cached_property
+    def _lasting_sha256(self) -> tuple[str, ...]:
+        return tuple(map(idx_sha256, self.arrays))
+
+    @property
     def sha256(self) -> str:
         """One digest for the whole set, the same for plain, gzipped and in-memory data.
 

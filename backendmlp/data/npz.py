@@ -26,7 +26,8 @@ _TABLES = (".csv", ".tsv", ".txt", ".dat", ".parquet", ".xlsx", ".xls", ".json")
 _READ = "import numpy as np; t = np.loadtxt(FILE, delimiter=',', skiprows=1); "
 _TABLE_OF_DATA = (
     ", here of a table whose last column is the target, its first 80 % to train on: "
-    f"{_READ}n = len(t) * 4 // 5; np.savez('data.npz', x_train=t[:n, :-1], y_train=t[:n, -1], "
+    f"{_READ}t = np.random.default_rng(0).permutation(t); n = len(t) * 4 // 5; "
+    "np.savez('data.npz', x_train=t[:n, :-1], y_train=t[:n, -1], "
     "x_test=t[n:, :-1], y_test=t[n:, -1])"
 )
 _TABLE_OF_INPUTS = f", here of a table of features alone: {_READ}np.savez('data.npz', x=t)"

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from backendmlp.drawing.labels import Label, put_labels
 
@@ -84,6 +84,9 @@ def curves(
         notes.append(f"R² below {_LOWEST:g} is not shown")
     if _is_wide(groups, shown):
         panels[0].set_yscale("log")
+        # In plain figures: formulas are not read.
+        panels[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panels[0].yaxis.set_minor_formatter(NullFormatter())
         notes.append("the loss on a logarithmic scale")
     if titles:
         notes += _add_titles(panels, groups, most, score, shown)

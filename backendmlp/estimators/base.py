@@ -30,7 +30,6 @@ from backendmlp.training import stopping
 from backendmlp.training.balance import split
 from backendmlp.training.beginning import require_functions
 from backendmlp.training.records import EpochRecord
-from backendmlp.training.trainer import DivergenceError
 
 Array = Any
 P = ParamSpec("P")
@@ -278,7 +277,7 @@ class BaseMLP(BaseEstimator):
 def or_as_before(fit: Callable[P, T]) -> Callable[P, T]:
     """``fit``, or another method, of an estimator that is as it was before where it is refused.
 
-    A training that diverged was none to be refused: what it came to is kept.
+    Or where it diverges, is interrupted, or ends by anything else.
     """
 
     @wraps(fit)
@@ -287,9 +286,7 @@ def or_as_before(fit: Callable[P, T]) -> Callable[P, T]:
         before = dict(entries)
         try:
             return fit(*given, **named)
-        except DivergenceError:
-            raise
-        except (TypeError, ValueError):
+        except BaseException:
             entries.clear()
             entries.update(before)
             raise

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from backendmlp.errors import InputError
 
 SOLVERS = ("adam", "sgd", "adamw")
@@ -23,6 +25,7 @@ _NAMES = {
     "numerics": "numerics",
     "dtype": "dtype",
 }
+_FLAGS = ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping")
 _TOLD = {
     "batch_size": "batch_size",
     "patience": "n_iter_no_change",
@@ -39,6 +42,9 @@ def translated(given: Mapping[str, Any], rows: int) -> dict[str, Any]:
     Without the seed and the weights of classes.  Raises :class:`InputError` for what has no
     counterpart.
     """
+    for name in _FLAGS:
+        if not isinstance(given[name], bool | np.bool_):
+            raise InputError(f"{name} is {given[name]!r:.80}; give True or False")
     found = {ours: given[theirs] for ours, theirs in _NAMES.items()}
     found["hidden"] = _hidden(given["hidden_layer_sizes"])
     batch = given["batch_size"]

@@ -56,7 +56,7 @@ from backendmlp.training import stopping
 from backendmlp.training.epochs import never, nothing, train, warn_caller
 from backendmlp.training.given import Pair
 from backendmlp.training.records import EpochRecord
-from backendmlp.training.trainer import DivergenceError, State
+from backendmlp.training.trainer import DivergenceError, State, calming
 
 _KEPT_BYTES = 1 << 26
 
@@ -103,6 +103,12 @@ class Run:
         self.parallel = records.parallel(backend, ranks)
         self._saved = time.monotonic()
         self._look()
+
+    def __repr__(self) -> str:
+        told = f"{len(self.epochs)} of {self.config.epochs} epochs in {str(self.folder)!r}"
+        if self.epochs:
+            told += f", weights sha256 {(self.weights_sha256 or '')[:12]}"
+        return f"<Run: {told}>"
 
     @property
     def test(self) -> Pair:
@@ -236,7 +242,7 @@ class Run:
             self.trainer.replay(self.epochs)
             raise DivergenceError(
                 f"the training diverged in epoch {epoch.epoch}: the {name} is not finite any more; "
-                f"the weights {kept} are kept, lower the learning rate (now {self.config.lr:g})"
+                f"the weights {kept} are kept, {calming(self.config)}"
             )
 
     def _after_epoch(self) -> None:

@@ -68,6 +68,7 @@ class Scorer:
         self, inputs: Array | Unsettled, targets: Array | None
     ) -> tuple[Scores | None, Array]:
         """By other code than the definition, None where there is none; and the settled inputs."""
+        demands.require(self._backend, self.recipe.arithmetic)  # a thread can change its mode
         if isinstance(inputs, Unsettled):
             found = self._while_settling(inputs, targets)
             if found is not None:

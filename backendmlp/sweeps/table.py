@@ -45,12 +45,18 @@ class Row:
 
     def mean(self, measure: str) -> float | None:
         """Of the runs that did not diverge."""
-        return statistics.fmean(self.found[measure]) if self.found.get(measure) else None
+        values = self._of(measure)
+        return statistics.fmean(values) if values else None
 
     def spread(self, measure: str) -> float | None:
         """The standard deviation of a sample; None of less than two runs."""
-        values = self.found.get(measure, [])
+        values = self._of(measure)
         return statistics.stdev(values) if len(values) > 1 else None
+
+    def _of(self, measure: str) -> list[float]:
+        if measure not in MEASURES:
+            raise InputError(f"measure is {measure!r:.80}; give one of {', '.join(MEASURES)}")
+        return self.found.get(measure, [])
 
 
 def rows_of(runs: Iterable[tuple[dict[str, Any], Record]]) -> list[Row]:

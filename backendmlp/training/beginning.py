@@ -133,9 +133,12 @@ def orders(
         raise InputError(
             f"the order has {len(order)} entries; give one for each of {epochs} epochs"
         )
-    for number, rows in enumerate(order):
-        checked_order(rows, count, first + number + 1)
-    return lambda epoch: order[epoch - first]
+    # Copies: what was looked at is what is used.
+    kept = [
+        np.array(checked_order(rows, count, first + number + 1))
+        for number, rows in enumerate(order)
+    ]
+    return lambda epoch: kept[epoch - first]
 
 
 def require_functions(name: str, value: Any) -> None:

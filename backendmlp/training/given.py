@@ -28,7 +28,7 @@ class Given:
     ``names`` of the classes (() for a regression), how many ``outputs`` a network for them has,
     whether targets were ``flat`` (N,), the shape of one input, and the ``unit`` (F,) of features
     that were settled.  ``raw`` are the inputs before that; ``named`` says that somebody gave the
-    classes other names than their numbers.
+    classes other names than their numbers.  ``columns`` are the names of a table's.
     """
 
     rows: Rows
@@ -39,6 +39,7 @@ class Given:
     image_shape: tuple[int, ...]
     unit: Array | None
     named: bool
+    columns: tuple[str, ...] | None
 
     def look(self, config: Config, goes_on: bool = False) -> None:
         """Warn of the classic mistakes; ``goes_on`` says that another training may follow this one.
@@ -74,6 +75,7 @@ class Given:
         Warns where the images are of another scale.
         """
         dtype = config.dtype or ""
+        inputs.require_columns(images, self.columns, which)
         x = inputs.images(at, images, dtype, self.rows.inputs.shape[1], which)
         if config.regression:
             y = inputs.targets(at, labels, x.shape[0], dtype, self.outputs, which)
@@ -154,9 +156,10 @@ def taken(
         on_device = feature_unit(x) if unit is None else at.asarray(unit, "float64")
         settled_x = settled(x, on_device)
     shape = tuple(np.shape(images)[1:])
-    rows = Rows(settled_x, y, weights)
+    rows = Rows(settled_x, _own(at, y), None if weights is None else _own(at, weights))
     named = class_names is not None and names != _numbers(outputs)
-    return Given(rows, x, names, outputs, flat, shape, on_device, named)
+    columns = inputs.columns(images)
+    return Given(rows, x, names, outputs, flat, shape, on_device, named, columns)
 
 
 def pair(name: str, value: Any) -> Pair:
@@ -199,6 +202,11 @@ def shown(x: Array, pixels: bool | None, unit: Array | None) -> Array:
     found = settled(x, unit)
     mistakes.look_at_settled(_largest(found), x, unit)
     return found
+
+
+def _own(at: Backend, x: Array) -> Array:
+    """A copy, which a caller who changes the original meanwhile does not reach."""
+    return at.xp.asarray(x, copy=True)
 
 
 def _largest(x: Array) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from backendmlp.backend import namespace
 from backendmlp.network import evaluation
 from backendmlp.network.model import forward
-from backendmlp.training.trainer import Trainer
+from backendmlp.training.trainer import Trainer, calming
 
 Array = Any
 
@@ -40,7 +40,7 @@ class Watch:
 
     @property
     def _remedy(self) -> str:
-        return f"lower the learning rate (now {self.trainer.config.lr:g})"
+        return calming(self.trainer.config)
 
     def _far_off(self, loss: float) -> str | None:
         far = _TIMES_GUESSING * max(self.guessing, self.trainer.first_loss or 0.0)

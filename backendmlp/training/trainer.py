@@ -38,6 +38,7 @@ Arrays = dict[str, np.ndarray]
 _SHUFFLE = 3  # the number of the shuffles' random stream
 _PIECE = 8192  # losses computed at one time
 _SHOWN = 1000  # rows scored to warm up
+_LARGE = 0.1  # of penalties: that they may be what a training goes astray by
 
 
 class DivergenceError(InputError):
@@ -228,8 +229,7 @@ class Trainer:
                 self.position, self._parts = 0, []
             raise DivergenceError(
                 f"the training diverged in epoch {self.epoch + 1}: the loss or a weight is not "
-                f"finite any more; the weights {self.kept} are kept, lower the learning rate "
-                f"(now {self.config.lr:g})"
+                f"finite any more; the weights {self.kept} are kept, {calming(self.config)}"
             )
         if begun is not None:
             self.first_loss = float(begun)
@@ -374,6 +374,13 @@ class Trainer:
     def _checked(self, order: Array) -> Array:
         found = checked_order(order, self.count, self.epoch + 1)
         return self.backend.asarray(found if self._subset is None else self._subset[found], "int64")
+
+
+def calming(config: Config) -> str:
+    """What a user can do about a training that goes astray."""
+    large = {"l2": config.l2, "weight_decay": config.weight_decay or 0.0}
+    more = [f"{name} (now {value:g})" for name, value in large.items() if value >= _LARGE]
+    return " or ".join([f"lower the learning rate (now {config.lr:g})", *more])
 
 
 def checked_order(order: Array, count: int, epoch: int) -> np.ndarray:

@@ -1,0 +1,145 @@
+"""Slips of people who tried it, which lost something or were let pass."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import commandline as cl
+import numpy as np
+import pytest
+from conftest import import_or_skip
+from test_api import FLOATS, IMAGES, LABELS, refused
+
+from backendmlp import MLP, Config, MLPClassifier, load_sample, train_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("slips")
+    data = cl.write_data(folder / "data")
+    assert cl.train("--data", data, "--epochs", 1, "--out", folder / "run").code == 0
+    return folder / "run"
+
+
+def small(**choices) -> MLP:
+    return MLP(4, **{"epochs": 1, "batch_size": 7, **choices})
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "run.json"])
+def test_an_export_does_not_take_the_place_of_other_files(run, name):
+    import_or_skip("onnx")
+    before = (run / name).read_bytes()
+    result = cl.call("export", run, "--to", "onnx", "--out", run / name)
+    assert result.code == 2
+    assert "is there already, and its name is none of an earlier export" in result.err
+    assert (run / name).read_bytes() == before
+    for _ in range(2):
+        assert cl.call("export", run, "--to", "onnx").code == 0
+
+
+def test_inputs_of_another_width_are_told_of_by_their_file(run, tmp_path):
+    np.savez(tmp_path / "five.npz", x=np.zeros((3, 5)))
+    result = cl.call("predict", run, tmp_path / "five.npz")
+    assert result.code == 2
+    assert f"{tmp_path / 'five.npz'} has 5 values for each input, and the model" in result.err
+    x, y = np.zeros((4, 5), np.uint8), np.array([0, 1, 0, 1])
+    np.savez(tmp_path / "set.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    result = cl.call("evaluate", run, "--data", tmp_path / "set.npz")
+    assert result.code == 2
+    assert f"of {tmp_path / 'set.npz'} has 5 values" in result.err
+
+
+def test_an_empty_archive_is_called_empty(tmp_path):
+    (tmp_path / "a.npz").touch()
+    result = cl.train("--data", tmp_path / "a.npz", "--out", tmp_path / "run")
+    assert result.code == 2
+    assert "it is empty" in result.err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("how", ["a closed pipe", "a full disk"])
+def test_a_run_that_cannot_tell_stops_and_can_go_on(tmp_path, how):
+    data = cl.write_data(tmp_path / "data")
+    run = tmp_path / "run"
+    words = '"$@" >/dev/full' if how == "a full disk" else '"$@" | true; exit ${PIPESTATUS[0]}'
+    options = ("train", "--data", data, "--epochs", 30, "--out", run)
+    command = [sys.executable, "-m", "backendmlp", *map(str, options)]
+    done = subprocess.run(
+        ["bash", "-c", words, "sh", *command],
+        env={**os.environ, "PYTHONPATH": str(cl.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode in (1, 2), done.stderr
+    MLP.load(run / "model.safetensors")
+    assert 1 <= len(cl.receipt(run)["epochs"]) < 30
+    assert cl.train("--resume", run, "--epochs", 30, "--quiet").code == 0
+    assert len(cl.receipt(run)["epochs"]) == 30
+
+
+@pytest.mark.slow
+def test_a_terminated_sweep_says_how_to_go_on(tmp_path):
+    import_or_skip("joblib")
+    process = cl.start(
+        *("sweep", "--out", tmp_path / "s", "--epochs", 300, "--seeds", 2, "--jobs", 1)
+    )
+    for _ in range(6000):
+        if list((tmp_path / "s").glob("*/epochs/*")):
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    result = cl.end(process)
+    assert result.code == 143
+    assert "Interrupted; the same command goes on" in result.err
+
+
+def test_a_table_whose_columns_have_changed_places():
+    pandas = import_or_skip("pandas")
+    table = pandas.DataFrame(FLOATS, columns=[f"c{i}" for i in range(FLOATS.shape[1])])
+    turned = table[table.columns[::-1]]
+    mlp = small(warm_start=True).fit(table, LABELS)
+    said = "columns that the model learned from in another order: 'c19' stands where 'c0' stood"
+    assert said in refused(mlp.predict, turned)
+    assert said in refused(mlp.fit, turned, LABELS)
+    assert said in refused(small().fit, table, LABELS, validation=(turned, LABELS))
+    named_otherwise = turned.set_axis(range(20), axis=1)
+    assert (mlp.predict(named_otherwise) == mlp.predict(turned.to_numpy())).all()
+    assert (small().fit(turned, LABELS).predict(turned) >= 0).all()
+
+
+@pytest.mark.parametrize("label", [0, 1, 7])
+def test_labels_of_one_class_alone(label):
+    said = refused(small().fit, IMAGES, np.full(len(IMAGES), label))
+    assert f"are all {label}, one class alone" in said
+
+
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_what_is_neither_true_nor_false(value):
+    assert f"warm_start is {value!r}; give True or False" in refused(MLP, warm_start=value)
+    import_or_skip("sklearn")
+    for name in ("warm_start", "shuffle", "early_stopping", "nesterovs_momentum"):
+        one = MLPClassifier(**{name: value})
+        assert f"{name} is {value!r}; give True or False" in refused(one.fit, FLOATS, LABELS)
+
+
+def test_parameters_that_are_no_dictionary():
+    assert "parameters is list; give a dictionary of W1, b1" in refused(MLP.of, [1])
+
+
+def test_a_training_astray_by_a_penalty_names_it():
+    said = refused(small(l2=1e300, epochs=3).fit, FLOATS, LABELS)
+    assert "lower the learning rate (now 0.1) or l2 (now 1e+300)" in said
+
+
+def test_a_run_shows_what_it_is(tmp_path):
+    run = train_run(tmp_path / "run", load_sample(), Config(hidden=4, epochs=1))
+    assert repr(run) == (
+        f"<Run: 1 of 1 epochs in {str(tmp_path / 'run')!r}, weights sha256 "
+        f"{run.weights_sha256[:12]}>"
+    )
