@@ -58,6 +58,8 @@ def _line(value: Any) -> str:
 
 def from_json(text: bytes) -> dict[str, Any]:
     """The JSON object in ``text``; raises :class:`JSONError` for anything else."""
+    if not text.strip():
+        raise JSONError("is empty; use an undamaged file")
     try:
         value = json.loads(
             text.decode(), object_pairs_hook=_without_repeats, parse_constant=_no_constant

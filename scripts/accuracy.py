@@ -23,7 +23,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPRegressor
 
-from backendmlp import MLP, Dataset, load_folder, load_named
+from backendmlp import MLP, Dataset, InputError, load_folder, load_named
 
 Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 Choices = dict[str, Any]
@@ -196,7 +196,10 @@ def _spread(values: list[float]) -> str:
 @click.option("--data", type=click.Path(path_type=Path), help="A folder of MNIST's IDX files.")
 @click.option("--seeds", default=3, show_default=True)
 def main(parts: tuple[str, ...], data: Path | None, seeds: int) -> None:
-    mnist = None if data is None else load_folder(data)
+    try:
+        mnist = None if data is None else load_folder(data)
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
     for part in parts or PARTS:
         what, measure = PARTS[part]
         click.echo("\n".join(table(what, measure(seeds, mnist))) + "\n")

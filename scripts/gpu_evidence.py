@@ -48,6 +48,10 @@ def main(out: Path, quick: bool, minutes: float) -> None:
 
     gathered[0].run(out, ends)
     machine = gathered[0].found()
+    if machine and not machine["devices"]:
+        for backend, why in machine["missing"].items():
+            click.echo(f"no GPU for {backend}: {why}")
+        click.echo("what needs one is left out")
     together = checks(out, machine, quick)
     alone = timed(out, machine, quick, 60 * minutes / 3)
     planned = [*together, *alone]

@@ -206,7 +206,12 @@ def main() -> None:
     if write or renew:
         save({case: run(case) for case in CASES}, renew)
         return
-    found = {case: run(case, **options) for case in CASES if wide or case != "wide"}
+    from backendmlp import InputError
+
+    try:
+        found = {case: run(case, **options) for case in CASES if wide or case != "wide"}
+    except InputError as error:
+        parser.error(str(error))
     print(json.dumps({"machine": machine(), **found}, indent=2))
     if check:
         golden = json.loads(FILE.read_text())

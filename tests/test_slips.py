@@ -14,7 +14,7 @@ import pytest
 from conftest import import_or_skip
 from test_api import FLOATS, IMAGES, LABELS, refused
 
-from backendmlp import MLP, Config, MLPClassifier, load_sample, train_run
+from backendmlp import MLP, Config, MLPClassifier, load_file, load_sample, train_run
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +143,25 @@ def test_a_run_shows_what_it_is(tmp_path):
         f"<Run: 1 of 1 epochs in {str(tmp_path / 'run')!r}, weights sha256 "
         f"{run.weights_sha256[:12]}>"
     )
+
+
+def test_weights_in_float32_are_taken_without_a_word():
+    parameters = {"W1": np.ones((2, 3), np.float32), "b1": np.zeros(3, np.float32)}
+    assert MLP.of(parameters).predict(np.ones((1, 2))).shape == (1,)
+
+
+def test_an_empty_receipt_is_called_empty(tmp_path):
+    (tmp_path / "run.json").touch()
+    result = cl.call("verify", tmp_path)
+    assert result.code == 2
+    assert "is empty; use an undamaged file" in result.err
+
+
+def test_a_class_that_is_weighed_twice():
+    result = cl.train("--class-weight", "Bag=1,Bag=2")
+    assert result.code == 2
+    assert "weighs 'Bag' twice" in result.err
+
+
+def test_a_folder_that_is_taken_for_a_file(tmp_path):
+    assert "it is a folder; give it to load_folder" in refused(load_file, tmp_path)

@@ -79,6 +79,10 @@ class ClassWeights(click.ParamType):
                 return tuple(map(float, value.split(",")))
             named = [entry.rpartition("=") for entry in value.split(",")]
             found = {name.strip(): float(number) for name, _, number in named}
+            names = [name.strip() for name, _, _ in named]
+            for name in found:
+                if names.count(name) > 1:
+                    self.fail(f"{value[:80]!r} weighs {name!r} twice; weigh it once", param, ctx)
         except ValueError:
             found = {}
         if not found or len(found) < len(value.split(",")) or "" in found:

@@ -50,6 +50,11 @@ def load_file(
     :param name: what to call the set; the name of the file without ``.npz`` if None.
     :raises InputError: the file is missing, damaged or hostile, or the arrays do not fit together.
     """
+    if os.path.isdir(path):
+        raise InputError(
+            f"cannot read {shown(path)}: it is a folder; give it to load_folder, or name a file in "
+            "it"
+        )
     _refuse_table(path, _TABLE_OF_DATA)
     found = read_arrays(path, lambda present: _chosen(present, path), _INPUTS, (*_LABELS, CLASSES))
     theirs = _names(found, path)

@@ -172,7 +172,7 @@ def _repeat(
     if dataset.sha256 != record.data.sha256:
         raise InputError(
             f"the data have SHA-256 {dataset.sha256}, and the run was made with "
-            f"{record.data.sha256}; give that data set with --data"
+            f"{record.data.sha256}; give that data set (--data)"
         )
     config, total = record.config, len(record.epochs)
     records.check_definition(record.definition, definition_of(config, dataset), config.numerics)

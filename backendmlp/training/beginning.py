@@ -70,7 +70,7 @@ def require_sane(parameters: Mapping[str, Array]) -> None:
         found = to_numpy(value)
         if found.dtype.kind not in "biuf":
             raise InputError(f"the initial parameter {name!r} has dtype {found.dtype}; give floats")
-        if not (np.abs(found) < _LARGEST).all():
+        if not (np.abs(found.astype(np.float64)) < _LARGEST).all():
             raise InputError(
                 "the initial parameters hold NaN, infinity or numbers beyond 2**450; give smaller"
             )
