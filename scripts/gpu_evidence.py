@@ -53,7 +53,7 @@ def main(out: Path, quick: bool, minutes: float) -> None:
             click.echo(f"no GPU for {backend}: {why}")
         click.echo("what needs one is left out")
     together = checks(out, machine, quick)
-    alone = timed(out, machine, quick, 60 * minutes / 3)
+    alone = timed(out, machine, quick, 27 * minutes)
     planned = [*together, *alone]
     tell(gathered[0])
     with ThreadPoolExecutor(_TOGETHER) as pool:
