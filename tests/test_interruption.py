@@ -49,7 +49,11 @@ def wait_for(path):
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_a_signal_saves_and_leaves_with_its_code(tmp_path, options, undisturbed, number, code):
-    process = cl.start("train", "--out", tmp_path, *options)
+    before = signal.signal(number, signal.SIG_DFL)  # of what is ignored here, as by nohup, also
+    try:
+        process = cl.start("train", "--out", tmp_path, *options)
+    finally:
+        signal.signal(number, before)
     wait_for(tmp_path / "epochs" / "0001.safetensors")
     process.send_signal(number)
     result = cl.end(process)

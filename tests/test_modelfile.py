@@ -253,7 +253,7 @@ class TestLoadRefuses:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("", "header that is damaged"),
+            ("", "header that is empty"),
             ("null", "no JSON object"),
             ("[" * 100_000, "header that is damaged"),
             (document(format=9), r"written by a newer backendmlp \(format 9\); update"),

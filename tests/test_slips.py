@@ -157,11 +157,5 @@ def test_an_empty_receipt_is_called_empty(tmp_path):
     assert "is empty; use an undamaged file" in result.err
 
 
-def test_a_class_that_is_weighed_twice():
-    result = cl.train("--class-weight", "Bag=1,Bag=2")
-    assert result.code == 2
-    assert "weighs 'Bag' twice" in result.err
-
-
 def test_a_folder_that_is_taken_for_a_file(tmp_path):
     assert "it is a folder; give it to load_folder" in refused(load_file, tmp_path)
