@@ -20,6 +20,7 @@ _BEST = 2  # of the best epoch's parameters, where they may be kept: now, and in
 # fetched, last good, a checkpoint's two and its file's two; the parameters also initial.
 _FETCHED = 6
 _ACTIVATIONS = 6  # of each layer in a step: values, deltas, rounded values, masks
+_MANY_BYTES = 1 << 28  # of predictions
 _EVALUATED = 1024  # rows of a pass in an evaluation
 Sizes = tuple[int, ...]  # (features, units of each hidden layer ..., outputs)
 
@@ -107,6 +108,20 @@ def explained(
         raise InputError(_sentence(backend, config, needed, _free(backend))) from error
 
 
+def check_use(backend: Backend, rows: int, features: int, outputs: int) -> None:
+    """Refuse to show a network so many ``rows`` that what comes of them is sure not to fit.
+
+    Of each row it keeps ``outputs`` numbers, and ``features`` of them where they are settled first.
+    Few are let pass without a look at what is free, which takes longer than to predict them.
+    """
+    needed = rows * (8 * outputs + 4 * features)
+    if needed < _MANY_BYTES:
+        return
+    free = _free(backend)
+    if free is not None and needed > free:
+        raise InputError(_too_many(backend, free))
+
+
 @contextmanager
 def explained_use(backend: Backend) -> Iterator[None]:
     """:func:`explained` for a network that is shown images and not trained."""
@@ -115,10 +130,14 @@ def explained_use(backend: Backend) -> Iterator[None]:
     except Exception as error:
         if not backend.ran_out(error):
             raise
-        raise InputError(
-            f"device {backend.label} has too little memory for so many images at once"
-            f"{_there(_free(backend))}; give fewer at a time{_other(backend)}"
-        ) from error
+        raise InputError(_too_many(backend, _free(backend))) from error
+
+
+def _too_many(backend: Backend, free: int | None) -> str:
+    return (
+        f"device {backend.label} has too little memory for so many images at once{_there(free)}; "
+        f"give fewer at a time{_other(backend)}"
+    )
 
 
 def readable(size: int) -> str:

@@ -556,8 +556,8 @@ class MLP:
         at = self._backend_for(images)
         with at.scope(), memory.explained_use(at):
             scorer = self._scorer_on(at)
-            features, dtype = self.parameters["W1"].shape[0], scorer.recipe.arithmetic.dtype
-            x = shown_soon(at, images, dtype, features, self._saw_pixels, scorer.unit)
+            sizes, dtype = scorer.sizes, scorer.recipe.arithmetic.dtype
+            x = shown_soon(at, images, dtype, sizes, self._saw_pixels, scorer.unit)
             result = work(scorer, x)
             return result if at.owns(images) else to_numpy(result)
 

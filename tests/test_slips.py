@@ -159,3 +159,13 @@ def test_an_empty_receipt_is_called_empty(tmp_path):
 
 def test_a_folder_that_is_taken_for_a_file(tmp_path):
     assert "it is a folder; give it to load_folder" in refused(load_file, tmp_path)
+
+
+@pytest.mark.parametrize("inputs", [np.uint8(1), 0.5])
+def test_more_rows_than_any_memory_has(inputs):
+    """A broadcast array has them all: their predictions would not fit."""
+    rows = np.broadcast_to(inputs, (1 << 50, FLOATS.shape[1]))
+    for trained_on in (FLOATS, IMAGES):
+        mlp = small().fit(trained_on, LABELS)
+        said = refused(mlp.predict_proba, rows[:, : mlp.parameters["W1"].shape[0]])
+        assert "too little memory for so many images at once" in said

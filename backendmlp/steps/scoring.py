@@ -41,6 +41,7 @@ class Scorer:
         self.unit = None if unit is None else backend.asarray(unit, arithmetic.dtype)
         on_device = {k: backend.asarray(v, arithmetic.dtype) for k, v in parameters.items()}
         self._parameters = entering(Parameters.of(on_device, self.unit))
+        self.sizes = self._parameters.sizes  # features, units of each hidden layer ..., outputs
         # For each kind of inputs, and of features that are not settled.
         self._faster: dict[Any, CompiledScorer | KernelScorer | None] = {}
         self._settling: dict[Any, CompiledScorer | None] = {}

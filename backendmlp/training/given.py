@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp import inputs, mistakes
+from backendmlp import inputs, memory, mistakes
 from backendmlp.backend import Backend, namespace
 from backendmlp.config import Config
 from backendmlp.errors import InputError
@@ -172,13 +172,19 @@ def pair(name: str, value: Any) -> Pair:
 
 
 def shown_soon(
-    at: Backend, images: Array, dtype: str, features: int, pixels: bool | None, unit: Array | None
+    at: Backend,
+    images: Array,
+    dtype: str,
+    sizes: tuple[int, ...],
+    pixels: bool | None,
+    unit: Array | None,
 ) -> Array | Unsettled:
-    """:func:`shown`, of ``images`` (N, ...) as a caller gives them, to be predicted.
+    """:func:`shown`, of ``images`` (N, ...) as a caller gives them, to a network of ``sizes``.
 
     Float features may be settled, and found not to be finite, by whoever reads them.
     """
-    x = inputs.flat(at, images, features)
+    x = inputs.flat(at, images, sizes[0])
+    memory.check_use(at, x.shape[0], 0 if unit is None else sizes[0], sizes[-1])
 
     def settle() -> Array:
         return shown(inputs.finite(at, x, dtype, inputs.called(images)), pixels, unit)
