@@ -110,7 +110,7 @@ def read_bounded(path: StrPath, limit: int, first: int | None = None) -> bytes:
 
 def shown(path: StrPath) -> str:
     """``path`` as an error names it: quoted and escaped if a terminal could not print it."""
-    text = os.fspath(path)
+    text = os.fsdecode(path)
     return text if text.isprintable() and text else repr(text)
 
 

@@ -209,7 +209,7 @@ def called(x: Any) -> str:
 
 def is_text(y: Array) -> bool:
     """Whether the labels are names of classes."""
-    return isinstance(y, np.ndarray) and y.dtype.kind in "UT"
+    return isinstance(y, np.ndarray) and y.dtype.kind == "U"
 
 
 def count_classes(backend: Backend, y: Array, which: str = "") -> int:
@@ -415,6 +415,7 @@ def _as_numpy(what: str, x: Array) -> np.ndarray:
         entries = found.astype(object)
         if not all(isinstance(entry, str) for entry in entries.flat):
             raise InputError(f"the {what} hold {_first_odd(x, entries, str)}, none of them missing")
+        found = np.asarray(entries.tolist())
     if _variable(what) == "labels" and is_text(found) and not is_text(x):
         # NumPy makes texts of all that stands beside a text, of a missing one too.
         entries = np.asarray(x, dtype=object)

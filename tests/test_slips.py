@@ -14,7 +14,7 @@ import pytest
 from conftest import import_or_skip
 from test_api import FLOATS, IMAGES, LABELS, refused
 
-from backendmlp import MLP, Config, MLPClassifier, load_file, load_sample, train_run
+from backendmlp import MLP, Config, MLPClassifier, load_file, load_sample, sweep, train_run
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +169,31 @@ def test_more_rows_than_any_memory_has(inputs):
         mlp = small().fit(trained_on, LABELS)
         said = refused(mlp.predict_proba, rows[:, : mlp.parameters["W1"].shape[0]])
         assert "too little memory for so many images at once" in said
+
+
+def test_paths_in_bytes(tmp_path):
+    path = os.fsencode(tmp_path / "none.safetensors")
+    assert f"{tmp_path / 'none.safetensors'}" in refused(MLP.load, path)
+
+
+def test_texts_in_numpys_new_strings_are_no_features():
+    texts = FLOATS.astype(str).astype(np.dtypes.StringDType())
+    assert "hold text, as " in refused(small().fit, texts, LABELS)
+
+
+def test_a_sweep_by_a_backend_of_joblib_that_hands_over_all_at_once(tmp_path):
+    joblib = import_or_skip("joblib")
+    with joblib.parallel_config("multiprocessing"):
+        said = refused(sweep, tmp_path, {"lr": [0.1, 0.2]}, load_sample(), jobs=2, epochs=1)
+    assert "choose 'loky', 'threading' or 'dask' there" in said
+
+
+def test_an_estimator_takes_numpys_new_strings():
+    import_or_skip("sklearn")
+    names = np.array(["a", "b", "c"])[LABELS]
+    known, other = (MLPClassifier(max_iter=2, tol=0.0, n_iter_no_change=2) for _ in range(2))
+    with pytest.warns(Warning, match="converged"):
+        known.fit(FLOATS, names)
+        other.fit(FLOATS, names.astype(np.dtypes.StringDType()))
+    assert (known.predict(FLOATS) == other.predict(FLOATS)).all()
+    assert known.weights_sha256_ == other.weights_sha256_

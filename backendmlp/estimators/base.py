@@ -300,6 +300,8 @@ def validated(estimator: BaseMLP, X: Array, y: Any = "no_validation", **how: Any
     With ``y_numeric`` ``y`` too.  Texts and dates among them are told in a sentence that names
     their column.
     """
+    if isinstance(y, np.ndarray) and y.dtype.kind == "T":  # texts of a kind that it knows not yet
+        y = y.astype(object)
     try:
         found = validate_data(estimator, X, y, **how)
         if not isinstance(found, tuple):

@@ -193,7 +193,13 @@ def _each(jobs: int, work: _Work, place: Path, points: list[Point]) -> Iterator[
     from joblib import Parallel, delayed
 
     # Threads of each process are joblib's business: the processors, divided by the jobs.
-    several = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    try:
+        several = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    except ValueError as error:  # so joblib speaks of those that it keeps for old programs
+        raise InputError(
+            "joblib's backend of parallel_config cannot hand over runs as they end; choose 'loky', "
+            "'threading' or 'dask' there, or leave it out"
+        ) from error
     yield from several(delayed(_trained)(work, place / point.name, point) for point in points)
 
 
