@@ -192,8 +192,8 @@ def test_an_estimator_takes_numpys_new_strings():
     import_or_skip("sklearn")
     names = np.array(["a", "b", "c"])[LABELS]
     known, other = (MLPClassifier(max_iter=2, tol=0.0, n_iter_no_change=2) for _ in range(2))
-    with pytest.warns(Warning, match="converged"):
-        known.fit(FLOATS, names)
-        other.fit(FLOATS, names.astype(np.dtypes.StringDType()))
+    for one, texts in ((known, names), (other, names.astype(np.dtypes.StringDType()))):
+        with pytest.warns(Warning, match="converged"):
+            one.fit(FLOATS, texts)
     assert (known.predict(FLOATS) == other.predict(FLOATS)).all()
     assert known.weights_sha256_ == other.weights_sha256_
