@@ -14,7 +14,8 @@ import pytest
 from conftest import import_or_skip
 from test_api import FLOATS, IMAGES, LABELS, refused
 
-from backendmlp import MLP, Config, MLPClassifier, load_file, load_sample, sweep, train_run
+import backendmlp
+from backendmlp import MLP, Config, load_file, load_sample, sweep, train_run
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_what_is_neither_true_nor_false(value):
     assert f"warm_start is {value!r}; give True or False" in refused(MLP, warm_start=value)
     import_or_skip("sklearn")
     for name in ("warm_start", "shuffle", "early_stopping", "nesterovs_momentum"):
-        one = MLPClassifier(**{name: value})
+        one = backendmlp.MLPClassifier(**{name: value})
         assert f"{name} is {value!r}; give True or False" in refused(one.fit, FLOATS, LABELS)
 
 
@@ -191,7 +192,9 @@ def test_a_sweep_by_a_backend_of_joblib_that_hands_over_all_at_once(tmp_path):
 def test_an_estimator_takes_numpys_new_strings():
     import_or_skip("sklearn")
     names = np.array(["a", "b", "c"])[LABELS]
-    known, other = (MLPClassifier(max_iter=2, tol=0.0, n_iter_no_change=2) for _ in range(2))
+    known, other = (
+        backendmlp.MLPClassifier(max_iter=2, tol=0.0, n_iter_no_change=2) for _ in range(2)
+    )
     for one, texts in ((known, names), (other, names.astype(np.dtypes.StringDType()))):
         with pytest.warns(Warning, match="converged"):
             one.fit(FLOATS, texts)

@@ -446,9 +446,8 @@ def _shown(place: Place, alone: bool) -> list[Entry]:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            x = shown_soon(
-                place.backend, place.raw, "float64", place.case["shape"][0], False, trainer._unit
-            )
+            sizes = trainer.parameters.sizes
+            x = shown_soon(place.backend, place.raw, "float64", sizes, False, trainer._unit)
             if alone:
                 scores = trainer.score(x.settled, targets)
             else:
