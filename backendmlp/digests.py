@@ -105,4 +105,18 @@ def may_change(x: object) -> bool:
     """Whether somebody can write to the array ``x``, or to what it is a view of."""
     while isinstance(x, np.ndarray) and not x.flags.writeable and x.base is not None:
         x = x.base
-    return x.flags.writeable if isinstance(x, np.ndarray) else not isinstance(x, bytes)
+    if isinstance(x, np.ndarray):
+        return x.flags.writeable
+    try:  # bytes, a map of a file
+        return not memoryview(x).readonly  # type: ignore[arg-type]
+    except TypeError:
+        return True
+
+
+def read_only(x: np.ndarray) -> np.ndarray:
+    """``x``, which nobody else holds, so that nobody can write to it or what it is a view of."""
+    part: object = x
+    while isinstance(part, np.ndarray):
+        part.flags.writeable = False
+        part = part.base
+    return x

@@ -15,7 +15,7 @@ from backendmlp import inputs, memory, mistakes
 from backendmlp.arithmetic import Arithmetic
 from backendmlp.backend import Backend, namespace, to_numpy
 from backendmlp.config import Config, definition, require_known, weights_of_some
-from backendmlp.digests import digest, may_change
+from backendmlp.digests import digest, may_change, read_only
 from backendmlp.distributed.joining import begin, joined
 from backendmlp.errors import InputError
 from backendmlp.network import evaluation, model
@@ -142,7 +142,7 @@ class MLP:
                 )
         arithmetic = result.config.arithmetic()
         kept = model.settle(arithmetic, arrays).as_dict()
-        result.parameters = {k: _read_only(np.array(v)) for k, v in kept.items()}
+        result.parameters = {k: read_only(np.array(v)) for k, v in kept.items()}
         result.class_names, result.flat = names, sizes[-1] == 1
         result._pixels = False  # of either kind, and so neither is a mistake
         result.image_shape = tuple(image_shape or (sizes[0],))
@@ -373,8 +373,8 @@ class MLP:
                 f"model file {str(path)!r} was made under definition {found}; this version "
                 f"computes definition {known}; train it anew"
             )
-        result.unit = None if unit is None else _read_only(unit)
-        result.parameters = {name: _read_only(value) for name, value in parameters.items()}
+        result.unit = None if unit is None else read_only(unit)
+        result.parameters = {name: read_only(value) for name, value in parameters.items()}
         result.class_names = tuple(metadata["class_names"])
         result.image_shape = tuple(metadata["image_shape"])
         result.flat = metadata.get("flat", True)
@@ -441,7 +441,7 @@ class MLP:
         self.__dict__.update(state)
         for value in (*self.parameters.values(), self.unit):
             if value is not None:
-                _read_only(value)
+                read_only(value)
 
     @contextmanager
     def _going_back(self) -> Iterator[Callable[[], None]]:
@@ -524,7 +524,7 @@ class MLP:
 
     def _adopt(self, given: Given) -> None:
         """Take over what predictions need to know of the data."""
-        self.unit = None if given.unit is None else _read_only(to_numpy(given.unit).copy())
+        self.unit = None if given.unit is None else read_only(to_numpy(given.unit).copy())
         self.class_names, self.flat, self._pixels = given.names, given.flat, given.pixels
         self.image_shape, self._columns = given.image_shape, given.columns
 
@@ -535,7 +535,7 @@ class MLP:
 
     def _keep(self, trainer: Trainer) -> None:
         learned = trainer.fetched()
-        found = {k: _read_only(value.copy()) for k, value in learned.items()}
+        found = {k: read_only(value.copy()) for k, value in learned.items()}
         self.parameters = Parameters.of(found).as_dict()
         self._slots = {k: v for k, v in found.items() if k not in self.parameters}
         self._steps = trainer.steps
@@ -619,8 +619,3 @@ def _log(arithmetic: Arithmetic, x: Array) -> Array:
     xp = namespace(x)
     some = x > 0.0
     return xp.where(some, arithmetic.log(xp.where(some, x, 1.0)), -xp.inf)
-
-
-def _read_only(x: np.ndarray) -> np.ndarray:
-    x.flags.writeable = False
-    return x

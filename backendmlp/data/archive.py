@@ -24,6 +24,7 @@ import numpy as np
 
 from backendmlp.data.checks import MAX_CLASSES, Array
 from backendmlp.data.idx import DEFLATE_RATIO, INFLATED_LIMIT
+from backendmlp.digests import read_only
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, open_regular, shown
 
@@ -199,8 +200,7 @@ def _read_array(
     array = _read_values(stream, size, dtype, _converter(dtype, len(shape), part, pixels), part)
     if fortran_order:
         array = np.ascontiguousarray(array.reshape(shape[::-1]).T)
-    array.flags.writeable = False
-    return array.reshape(shape)
+    return read_only(array.reshape(shape))
 
 
 def _read_header(
@@ -329,4 +329,4 @@ def _read_values(
         if len(piece) < min(whole, size - start):
             raise InputError(f"{part} is truncated: its data end too early; fetch it again")
         data += convert(np.frombuffer(piece, dtype)).tobytes()
-    return np.frombuffer(data, kept)
+    return np.frombuffer(memoryview(data).toreadonly(), kept)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from backendmlp.digests import read_only
 from backendmlp.errors import InputError
 
 Array = np.ndarray[Any, Any]
@@ -38,7 +39,7 @@ def checked_targets(array: Any, part: str) -> Array:
         raise InputError(f"{part} is {array.ndim}-dimensional {array.dtype}; {wanted}")
     _require_numbers(array, part)
     if array.dtype.kind == "f":
-        return array if array.dtype.itemsize > 2 else array.astype(np.float32)
+        return array if array.dtype.itemsize > 2 else read_only(array.astype(np.float32))
     return _narrowed(array, part)
 
 
@@ -54,7 +55,8 @@ def checked_weights(array: Any, part: str) -> Array:
             f"{part} holds numbers from {array.min():g} to {array.max():g}; give numbers of at "
             "least zero, some of them above"
         )
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+    known = array.dtype in (np.float32, np.float64)
+    return array if known else read_only(array.astype(np.float64))
 
 
 def require_counts(inputs: Array, inputs_part: str, targets: Array, targets_part: str) -> None:
@@ -170,9 +172,9 @@ def _narrowed(array: Array, part: str) -> Array:
     low, high = int(array.min()), int(array.max())
     for dtype in _WHOLE:
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            return array.astype(dtype)
+            return read_only(array.astype(dtype))
     if max(-low, high) <= _EXACT:
-        return array.astype(np.float64)
+        return read_only(array.astype(np.float64))
     raise InputError(f"{part} holds numbers from {low} to {high}; give smaller ones, or floats")
 
 

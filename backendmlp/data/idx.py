@@ -126,9 +126,7 @@ def _read_gzipped(file: BinaryIO, size: int, path: StrPath, ndim: int) -> Bytes:
     except MemoryError as error:
         raise InputError(f"{shown(path)} does not fit into memory; gunzip it") from error
     _refuse_other_size(len(data), shape, path)
-    array = np.frombuffer(data, np.uint8).reshape(shape)
-    array.flags.writeable = False
-    return array
+    return np.frombuffer(memoryview(data).toreadonly(), np.uint8).reshape(shape)
 
 
 def _read_header(stream: BinaryIO | gzip.GzipFile, path: StrPath, ndim: int) -> tuple[int, ...]:
