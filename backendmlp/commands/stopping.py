@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
-
-Handler = Callable[[int, FrameType | None], None]
 
 
 class Stop:
@@ -21,52 +19,40 @@ class Stop:
         return self.signal != 0
 
 
-@contextmanager
-def interrupted_by_others() -> Iterator[Stop]:
+def stopping() -> AbstractContextManager[Stop]:
+    """Within, the first Ctrl-C, SIGTERM or SIGHUP asks to stop; a second one stops at once."""
+    return _listening(("SIGINT", "SIGTERM", "SIGHUP"), signal.signal)
+
+
+def interrupted_by_others() -> AbstractContextManager[Stop]:
     """Within, SIGTERM and SIGHUP interrupt as Ctrl-C does; which one it was, is told."""
+
+    def interrupt(number: int, before: Any) -> None:
+        raise KeyboardInterrupt
+
+    return _listening(("SIGTERM", "SIGHUP"), interrupt)
+
+
+@contextmanager
+def _listening(names: Sequence[str], then: Callable[[int, Any], object]) -> Iterator[Stop]:
+    """Within, a signal is noted, and ``then`` called with it and the handler that was there before.
+
+    Windows lacks SIGHUP; where that is ignored it stays so: nohup is to outlive its terminal.
+    """
     stop = Stop()
     previous: dict[int, Any] = {}
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def heard(number: int, frame: FrameType | None) -> None:
         stop.signal = number
-        raise KeyboardInterrupt
+        then(number, previous[number])
 
-    _listen(("SIGTERM", "SIGHUP"), interrupt, previous)
-    try:
-        yield stop
-    finally:
-        _listen_as_before(previous)
-
-
-def _listen(names: tuple[str, ...], handler: Handler, previous: dict[int, Any]) -> None:
-    """Set a handler for those that there are, and note what was there; Windows lacks SIGHUP.
-
-    Where that is ignored it stays so: nohup is to outlive its terminal.
-    """
     for name in names:
         asked = getattr(signal, name, None)
         outlives = name == "SIGHUP" and asked and signal.getsignal(asked) == signal.SIG_IGN
         if asked is not None and not outlives:
-            previous[asked] = signal.signal(asked, handler)
-
-
-def _listen_as_before(previous: dict[int, Any]) -> None:
-    for number, handler in previous.items():
-        signal.signal(number, handler)
-
-
-@contextmanager
-def stopping() -> Iterator[Stop]:
-    """Within, the first Ctrl-C, SIGTERM or SIGHUP asks to stop; a second one stops at once."""
-    stop = Stop()
-    previous: dict[int, Any] = {}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.signal = number
-        signal.signal(number, previous[number])
-
-    _listen(("SIGINT", "SIGTERM", "SIGHUP"), ask, previous)
+            previous[asked] = signal.signal(asked, heard)
     try:
         yield stop
     finally:
-        _listen_as_before(previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
