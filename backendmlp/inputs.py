@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backendmlp.backend import Backend, detached, namespace, to_numpy
-from backendmlp.data.checks import MAX_CLASSES, is_name
+from backendmlp.data.checks import MAX_CLASSES, is_name, repeated
 from backendmlp.errors import InputError
 
 Array = Any
@@ -167,13 +167,12 @@ def class_names(names: Any, y: Array, which: str = "") -> tuple[str, ...]:
     if not all(map(is_name, found)):
         wrong = next(name for name in found if not is_name(name))
         raise InputError(f"a class is called {wrong!r:.80}; give a list of printable texts")
-    twice = sorted({name for name in found if found.count(name) > 1}) if len(found) < 1000 else []
-    if twice:
-        raise InputError(f"two classes are called {twice[0]!r:.80}; give a name of its own to each")
-    if not 2 <= len(found) <= MAX_CLASSES or len(set(found)) < len(found):
+    if (twice := repeated(found)) is not None:
+        raise InputError(f"two classes are called {twice!r:.80}; give a name of its own to each")
+    if not 2 <= len(found) <= MAX_CLASSES:
         raise InputError(
-            f"{len(found):,} classes are named, {len(set(found)):,} of them differently; give from "
-            f"two to {MAX_CLASSES:,} different names, one for each class"
+            f"{len(found):,} classes are named; give from two to {MAX_CLASSES:,} different names, "
+            "one for each class"
         )
     return tuple(map(str, found))
 
@@ -186,18 +185,16 @@ def columns(x: Any) -> tuple[str, ...] | None:
 
 def require_columns(x: Any, known: tuple[str, ...] | None, which: str = "") -> None:
     """Refuse a table with the ``known`` columns in another order, which would confuse them."""
-    found = columns(x) if known is not None else None
-    if found is None or known is None or found == known or sorted(found) != sorted(known):
+    found = None if known is None else columns(x)
+    if found is None or known is None or sorted(found) != sorted(known):
         return
-    at = next(
-        number
-        for number, names in enumerate(zip(found, known, strict=True))
-        if names[0] != names[1]
-    )
-    raise InputError(
-        f"the {_named(which, 'inputs')} have the columns that the model learned from in another "
-        f"order: {found[at]!r:.80} stands where {known[at]!r:.80} stood; give them in that order"
-    )
+    for here, there in zip(found, known, strict=True):
+        if here != there:
+            raise InputError(
+                f"the {_named(which, 'inputs')} have the columns that the model learned from in "
+                f"another order: {here!r:.80} stands where {there!r:.80} stood; give them in that "
+                "order"
+            )
 
 
 def called(x: Any) -> str:
@@ -394,7 +391,8 @@ def _as_numpy(what: str, x: Array) -> np.ndarray:
     _refuse_other_holders(what, x)
     try:
         found = to_numpy(x)
-        if found.dtype == object and found.ndim:  # of a table: numbers and texts, one by one
+        if (found.dtype == object and found.ndim) or found.dtype.kind == "T":
+            # Of a table: numbers and texts, one by one; or texts, or what may stand in their place.
             found = np.asarray(found.tolist())
     except (TypeError, ValueError, OverflowError) as error:
         if "inhomogeneous" in str(error):
@@ -411,11 +409,6 @@ def _as_numpy(what: str, x: Array) -> np.ndarray:
         raise InputError(f"the {what} hold {_first_odd(x, found, usual)}, none of them missing")
     if found.dtype.kind == "S":
         found = _decoded(what, found)
-    if found.dtype.kind == "T":  # may hold something in the place of a text
-        entries = found.astype(object)
-        if not all(isinstance(entry, str) for entry in entries.flat):
-            raise InputError(f"the {what} hold {_first_odd(x, entries, str)}, none of them missing")
-        found = np.asarray(entries.tolist())
     if _variable(what) == "labels" and is_text(found) and not is_text(x):
         # NumPy makes texts of all that stands beside a text, of a missing one too.
         entries = np.asarray(x, dtype=object)

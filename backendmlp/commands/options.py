@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from backendmlp.commands import words
+from backendmlp.data.checks import repeated
 
 
 class PathName(click.ParamType):
@@ -78,14 +79,13 @@ class ClassWeights(click.ParamType):
             if "=" not in value:
                 return tuple(map(float, value.split(",")))
             named = [entry.rpartition("=") for entry in value.split(",")]
-            found = {name.strip(): float(number) for name, _, number in named}
             names = [name.strip() for name, _, _ in named]
-            for name in found:
-                if names.count(name) > 1:
-                    self.fail(f"{value[:80]!r} weighs {name!r} twice; weigh it once", param, ctx)
+            found = dict(zip(names, (float(number) for _, _, number in named), strict=True))
         except ValueError:
-            found = {}
-        if not found or len(found) < len(value.split(",")) or "" in found:
+            names, found = [], {}
+        if (twice := repeated(names)) is not None:
+            self.fail(f"{value[:80]!r} weighs {twice!r} twice; weigh it once", param, ctx)
+        if not found or "" in found:
             self.fail(
                 f"{value[:80]!r} weighs no classes; give balanced, a number for each class, as "
                 "1,2,0.5, or those of some by name, as Bag=2,Coat=0.5",

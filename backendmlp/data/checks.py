@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,11 @@ def is_name(name: Any) -> bool:
     """Text that a terminal may be shown: no control characters, no halves of surrogate pairs."""
     text = name.strip() if isinstance(name, str) else ""
     return text != "" and not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first of ``names`` that is among them twice; None where all are different."""
+    return next((name for name, times in Counter(names).items() if times > 1), None)
 
 
 def require_names(names: Collection[str], part: str) -> None:
