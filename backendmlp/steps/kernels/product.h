@@ -199,12 +199,13 @@ template <class Factor, int LINES, int DEPTH> struct place {
                 }
             }
     }
+    /* Of a lane's `COUNT` lines, those that lie side by side: what it can read at one time. */
+    template <int COUNT> static constexpr int PIECE = ALONG ? 1 : COUNT < PACK ? COUNT : PACK;
     /* The `i`th of a lane's `COUNT` lines, so dealt out that lanes side by side read packs side by side:
      * in any other way they would wait for one another. */
     template <int COUNT> INLINE int line(int group, int i)
     {
-        constexpr int PIECE = ALONG ? 1 : COUNT < PACK ? COUNT : PACK;
-        return (i / PIECE * (LINES / COUNT) + group) * PIECE + i % PIECE;
+        return (i / PIECE<COUNT> * (LINES / COUNT) + group) * PIECE<COUNT> + i % PIECE<COUNT>;
     }
     /* A pack of terms of a lane's lines. */
     template <int COUNT>
@@ -220,15 +221,14 @@ template <class Factor, int LINES, int DEPTH> struct place {
                     x[t][i] = some[t];
             }
         } else {
-            constexpr int PIECE = COUNT < PACK ? COUNT : PACK;
             #pragma unroll
             for (int t = 0; t < PACK; t++)
                 #pragma unroll
-                for (int i = 0; i < COUNT; i += PIECE) {
-                    real some[PIECE];
+                for (int i = 0; i < COUNT; i += PIECE<COUNT>) {
+                    real some[PIECE<COUNT>];
                     read_some(some, from + (term + t) * PITCH + line<COUNT>(group, i));
                     #pragma unroll
-                    for (int j = 0; j < PIECE; j++)
+                    for (int j = 0; j < PIECE<COUNT>; j++)
                         x[t][i + j] = some[j];
                 }
         }
