@@ -44,10 +44,11 @@ class Settling:
 
 
 class Unsettled:
-    """Float features (N, F) that fast code may settle while it reads them.
+    """Float features (N, F) that fast code may check, and settle, while it reads them.
 
-    ``values`` are as they were given, float64 or float32, perhaps not finite.  ``settle`` checks
-    and settles them as defined; ``tell`` says what there is to say of a :class:`Settling`.
+    ``values`` are as they were given, perhaps not finite.  ``settle`` checks and settles them as
+    defined, or in native numerics checks them alone; ``tell`` says what there is to say of a
+    :class:`Settling`.
     """
 
     def __init__(

@@ -93,9 +93,9 @@ def test_nothing_is_found(tmp_path, made, numerics):
         ),
         (
             "thread",
-            "team.h",
-            "atomic_load_explicit(&helper->state, memory_order_acquire) != READY",
-            "atomic_load_explicit(&helper->state, memory_order_relaxed) != READY",
+            "helpers.h",
+            "(states >> atomic_load(&helper->state))",
+            "(states >> atomic_load_explicit(&helper->state, memory_order_relaxed))",
         ),
         ("address,undefined", "job.h", "return count * part / parts;", "return count * part;"),
     ],

@@ -69,8 +69,8 @@ _KEPT: dict[tuple[type, Any], Tables] = {}
 
 def tables(like: Array) -> Tables:
     """The tables where ``like`` lies: one look-up, which is cheaper than asking for a namespace."""
-    device = device_of(like)
+    device = getattr(like, "device", None)
     key = type(like), getattr(device, "id", device)  # CuPy's devices are not hashable
     if key not in _KEPT:
-        _KEPT[key] = Tables(namespace(like), device)
+        _KEPT[key] = Tables(namespace(like), device_of(like))
     return _KEPT[key]

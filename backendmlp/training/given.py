@@ -181,7 +181,7 @@ def shown_soon(
 ) -> Array | Unsettled:
     """:func:`shown`, of ``images`` (N, ...) as a caller gives them, to a network of ``sizes``.
 
-    Float features may be settled, and found not to be finite, by whoever reads them.
+    Floats may be settled, and found not to be finite, by whoever reads them.
     """
     x = inputs.flat(at, images, sizes[0])
     memory.check_use(at, x.shape[0], 0 if unit is None else sizes[0], sizes[-1])
@@ -190,10 +190,12 @@ def shown_soon(
         return shown(inputs.finite(at, x, dtype, inputs.called(images)), pixels, unit)
 
     def tell(found: Settling) -> None:
-        tell_clipped(found.clipped, found.values)
-        mistakes.look_at_settled(found.largest, x, unit)
+        if unit is not None:
+            tell_clipped(found.clipped, found.values)
+            mistakes.look_at_settled(found.largest, x, unit)
 
-    return settle() if unit is None or is_pixels(x) else Unsettled(x, settle, tell)
+    # Floats that are shown to who learned from pixels are looked at first.
+    return settle() if is_pixels(x) or (unit is None and pixels) else Unsettled(x, settle, tell)
 
 
 def shown(x: Array, pixels: bool | None, unit: Array | None) -> Array:

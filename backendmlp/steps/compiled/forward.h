@@ -6,6 +6,7 @@ INLINE int64_t NAMED(input_bytes)(const struct job *job)
 {
     static const int64_t sizes[] = {
         [OWN] = sizeof(REAL), [PIXELS] = 1, [FEATURES] = 4, [DOUBLES] = 8, [SINGLES] = 4,
+        [UNREAD] = sizeof(REAL),
     };
     return job->widths[0] * sizes[job->kind];
 }
@@ -41,7 +42,7 @@ CLONED static void NAMED(gather)(struct NAMED(own) *own, int64_t first, int64_t 
 static const REAL *NAMED(inputs)(struct NAMED(own) *own, int64_t first, int64_t n)
 {
     const struct job *job = own->job;
-    if (job->kind == OWN && job->order == NULL)
+    if ((job->kind == OWN || job->kind == UNREAD) && job->order == NULL)
         return (const REAL *)job->inputs + first * job->widths[0];
     if (own->held != first)
         NAMED(gather)(own, first, n);
@@ -179,6 +180,15 @@ CLONED static void note_tops(struct own *own, struct block x, int64_t layer, dou
 
 #endif
 
+/* Whether all of `count` numbers are. */
+CLONED static int NAMED(all_finite)(const REAL *x, int64_t count)
+{
+    int beyond = 0;
+    for (int64_t i = 0; i < count; i++)
+        beyond |= x[i] - x[i] != 0; /* NaN, for infinity too */
+    return !beyond;
+}
+
 /* What the inputs give to the first layer's units, without the bias, in `to`. */
 static void NAMED(enter)(struct NAMED(own) *own, int64_t start, struct span rows,
                          struct NAMED(block) to)
@@ -195,6 +205,8 @@ static void NAMED(enter)(struct NAMED(own) *own, int64_t start, struct span rows
     for (int64_t at = 0; at < rows.count; at += chunk) {
         int64_t some = smaller(rows.count - at, chunk);
         const REAL *x = NAMED(inputs)(own, start + rows.first + at, some);
+        if (job->kind == UNREAD) /* while they are at hand */
+            own->fit &= NAMED(all_finite)(x, some * features);
         NAMED(multiply)(job, PLAIN, PLAIN, some, units, features, 1, x, features, W1, units, 0,
                         to.at + at * to.ld, to.ld);
         lap(&own->watch, INWARD);

@@ -49,7 +49,8 @@ def _kinds(recipe: Recipe, parameters: Parameters, unsettled: bool) -> dict[Any,
     if parameters.unit is None:
         found = {np.dtype(np.uint8): library.PIXELS}
         if numerics(recipe) != "bitwise":
-            found[np.dtype(recipe.arithmetic.dtype)] = library.OWN
+            own = library.UNREAD if unsettled else library.OWN
+            found[np.dtype(recipe.arithmetic.dtype)] = own
         return found
     if numerics(recipe) != "bitwise":
         return {}

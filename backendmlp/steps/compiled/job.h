@@ -36,8 +36,8 @@ enum { LINE = 64 };   /* bytes of a cache line */
 enum phase { FETCH, INWARD, VALUES, WAIT, FORWARD, LOSS, BACK, GRADIENTS, OUTWARD, UPDATE, PHASES };
 
 /* As library.py numbers them; of `kind`: the inputs are uint8 pixels, whole numbers in int32, float64
- * or float32 that are settled as they are read, or of the step's own type. */
-enum kind { OWN, PIXELS, FEATURES, DOUBLES, SINGLES };
+ * or float32 that are settled as they are read, or of the step's own type: known to be finite, or not. */
+enum kind { OWN, PIXELS, FEATURES, DOUBLES, SINGLES, UNREAD };
 enum activation { RELU, TANH, LOGISTIC, IDENTITY };
 enum loss { CROSS_ENTROPY, SQUARED_ERROR };
 enum optimizer { SGD, MOMENTUM, NESTEROV, ADAM };

@@ -23,7 +23,7 @@ _TABLES = ("exp_table", "tanh_power", "tanh_half")
 _CONSTANTS = ("exp_inverse", "exp_high", "exp_low", "exp_lowest", "tanh_highest")
 
 # As job.h numbers them.
-OWN, PIXELS, FEATURES, DOUBLES, SINGLES = range(5)
+OWN, PIXELS, FEATURES, DOUBLES, SINGLES, UNREAD = range(6)
 MOST_LAYERS = 65
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")

@@ -1,6 +1,8 @@
 /* A network that does not change, shown rows by several threads, each with a job of its own, for the
  * type REAL: each takes the next piece that nobody has taken, so that fewer of them do too. */
 
+#include "helpers.h"
+
 /* The job of a piece: `count` rows from `first` on of those of a thread's job. */
 static struct job NAMED(piece_of)(const struct job *all, int64_t first, int64_t count)
 {

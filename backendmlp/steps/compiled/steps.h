@@ -70,8 +70,8 @@ static void NAMED(report)(const struct NAMED(own) *own)
 /* Whether every thread found the step in range; after they have met. */
 static int NAMED(all_fit)(const struct NAMED(own) *own)
 {
-    int fit = 1;
-    for (int64_t t = 0; BITWISE && t < own->job->threads; t++)
+    int fit = 1, reported = BITWISE || own->job->outputs != NULL;
+    for (int64_t t = 0; reported && t < own->job->threads; t++)
         fit &= own->shared->reports[t].fit;
     return fit;
 }
@@ -88,6 +88,8 @@ static int NAMED(step)(struct NAMED(own) *own, int64_t start, int64_t n)
     own->held = -1;
 #if BITWISE
     own->fit = fits(own);
+#else
+    own->fit = 1;
 #endif
     if (learns && job->l2 != 0.0)
         NAMED(square_weights)(own);
@@ -98,7 +100,7 @@ static int NAMED(step)(struct NAMED(own) *own, int64_t start, int64_t n)
     if (learns)
         numbers = NAMED(numbers_of)(own, start, n);
     NAMED(lose)(own, &numbers, start, n);
-    if (BITWISE && !(learns && NAMED(meets_late)(job)))
+    if (!learns || (BITWISE && !NAMED(meets_late)(job)))
         NAMED(report)(own);
     lap(&own->watch, LOSS);
     meet(team);

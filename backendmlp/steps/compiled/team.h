@@ -112,18 +112,28 @@ static void *join_in(void *argument)
     return NULL;
 }
 
-/* Threads that begin elsewhere than on this processor: the system would often begin them here, and
+/* Threads that run elsewhere than on this processor: the system would often begin them here, and
  * take longer to spread them than their work lasts. */
-static void elsewhere(pthread_attr_t *attributes)
+#if defined(__linux__) && defined(__GLIBC__)
+typedef cpu_set_t processors;
+
+/* All that this thread may use but its own; zero where that cannot be told, or is none. */
+static int elsewhere(processors *others)
+{
+    int here = sched_getcpu();
+    if (here < 0 || pthread_getaffinity_np(pthread_self(), sizeof *others, others))
+        return 0;
+    CPU_CLR(here, others);
+    return CPU_COUNT(others) > 0;
+}
+#endif
+
+static void begin_elsewhere(pthread_attr_t *attributes)
 {
 #if defined(__linux__) && defined(__GLIBC__)
-    cpu_set_t allowed;
-    int here = sched_getcpu();
-    if (here < 0 || pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed))
-        return;
-    CPU_CLR(here, &allowed);
-    if (CPU_COUNT(&allowed) > 0)
-        pthread_attr_setaffinity_np(attributes, sizeof allowed, &allowed);
+    processors others;
+    if (elsewhere(&others))
+        pthread_attr_setaffinity_np(attributes, sizeof others, &others);
 #else
     (void)attributes;
 #endif
@@ -144,7 +154,7 @@ static int run_team(struct team *team)
     int failed = threads == NULL || members == NULL || !described;
     failed |= pthread_mutex_init(&team->lock, NULL) || pthread_cond_init(&team->wake, NULL);
     if (!failed)
-        elsewhere(&attributes);
+        begin_elsewhere(&attributes);
     for (; !failed && made < others; made++) {
         members[made] = (struct member){team, made + 1};
         if (pthread_create(&threads[made], &attributes, join_in, &members[made])) {
@@ -164,81 +174,6 @@ static int run_team(struct team *team)
     free(members);
     free(threads);
     return failed;
-}
-
-/* A thread that may help; whoever changes its state first has it: the thread by beginning, or who
- * asked for it by doing without, for then the thread may come when all is done and gone. */
-struct helper {
-    struct team *team;
-    int64_t number;
-    _Atomic int state;
-};
-
-enum { ASKED, AT_WORK, READY, NOT_NEEDED };
-
-static void *help(void *argument)
-{
-    struct helper *self = argument;
-    int asked = ASKED;
-    if (!atomic_compare_exchange_strong(&self->state, &asked, AT_WORK)) {
-        free(self);
-        return NULL;
-    }
-    self->team->work(self->team->context, self->number);
-    atomic_store_explicit(&self->state, READY, memory_order_release);
-    return NULL;
-}
-
-/* Asks for a thread that is member `number`; NULL where none is to be had. */
-static struct helper *ask(struct team *team, int64_t number, const pthread_attr_t *attributes)
-{
-    pthread_t thread;
-    struct helper *helper = malloc(sizeof *helper);
-    if (helper == NULL)
-        return NULL;
-    helper->team = team;
-    helper->number = number;
-    atomic_init(&helper->state, ASKED);
-    if (!pthread_create(&thread, attributes, help, helper))
-        return helper;
-    free(helper);
-    return NULL;
-}
-
-/* Waits for a helper that has begun, and does without one that has not. */
-static void release(struct helper *helper)
-{
-    int asked = ASKED;
-    if (atomic_compare_exchange_strong(&helper->state, &asked, NOT_NEEDED))
-        return;
-    for (int spins = 0; atomic_load_explicit(&helper->state, memory_order_acquire) != READY; spins++) {
-        if (spins < SPINS)
-            RELAX();
-        else
-            sched_yield();
-    }
-    free(helper);
-}
-
-/* Like run_team, of work that never meets and that fewer threads, this one alone perhaps, do too. */
-static void run_helped(struct team *team)
-{
-    pthread_attr_t attributes;
-    struct helper **helpers = team->size > 1 ? malloc((size_t)team->size * sizeof *helpers) : NULL;
-    int described = helpers != NULL && !pthread_attr_init(&attributes);
-    int64_t asked = 0;
-    if (described) {
-        elsewhere(&attributes);
-        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        while (asked < team->size - 1
-               && (helpers[asked] = ask(team, asked + 1, &attributes)) != NULL)
-            asked++;
-        pthread_attr_destroy(&attributes);
-    }
-    team->work(team->context, 0);
-    while (asked > 0)
-        release(helpers[--asked]);
-    free(helpers);
 }
 
 #endif
