@@ -11,7 +11,7 @@ import stepping
 import threadpoolctl
 
 import backendmlp
-from backendmlp import MLP
+from backendmlp import MLP, inputs
 from backendmlp.arithmetic.bitwise import Bitwise
 from backendmlp.errors import InputError
 from backendmlp.features import Unsettled, feature_unit, settled
@@ -150,3 +150,30 @@ def test_a_network_out_of_range_is_the_definitions():
     unsettled = Unsettled(np.clip(x, -4, 4), lambda: whole, pytest.fail)
     found = Scorer(NUMPY, RECIPE, p.as_dict(), p.unit).outputs(unsettled)
     assert exact.bits(found) == exact.bits(evaluation.outputs(RECIPE, p, whole))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_native_numerics_find_what_is_not_finite_while_they_read(threads, odd, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(700, 9)).astype(dtype)
+    mlp = MLP(7, epochs=1, numerics="native", dtype=dtype).fit(x, rng.integers(0, 3, 700))
+    with threadpoolctl.threadpool_limits(threads):
+        expected = mlp.predict_proba(x)
+        for row in (0, 255, 256, 511, 699):
+            wrong = x.copy()
+            wrong[row, row % 9] = odd
+            with pytest.raises(InputError, match="hold NaN or infinity"):
+                mlp.predict_proba(wrong)
+            with pytest.raises(InputError, match="hold NaN or infinity"):
+                mlp.evaluate(wrong, rng.integers(0, 3, 700))
+        assert np.isfinite(mlp.predict_proba(np.full_like(x, np.finfo(dtype).max) / 1e9)).all()
+        assert mlp.predict_proba(x).tobytes() == expected.tobytes()
+
+
+def test_floats_are_read_once_where_they_are_of_the_networks_own_type(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(50, 9)).astype("float32")
+    mlp = MLP(7, epochs=1, numerics="native").fit(x, np.arange(50) % 3)
+    monkeypatch.setattr(inputs, "finite", lambda *_: pytest.fail("they were read before"))
+    mlp.predict(x)

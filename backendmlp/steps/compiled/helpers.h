@@ -67,6 +67,9 @@ static void wait_while(struct helper *helper, unsigned states, int spins)
 static void *help(void *argument)
 {
     struct helper *self = argument;
+#if defined(__linux__) && defined(__GLIBC__)
+    pthread_setname_np(pthread_self(), "backendmlp"); /* in a list of threads */
+#endif
     for (;;) {
         int asked = ASKED;
         wait_while(self, ~(1u << ASKED), AWAKE);
