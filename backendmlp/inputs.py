@@ -376,6 +376,8 @@ def _whole(what: str, one: str, y: Array) -> Array:
 
 def _as_array(backend: Backend, what: str, x: Array) -> Array:
     """``x`` as it is where it is an array of the backend, else in host memory."""
+    if type(x) is np.ndarray and x.ndim and x.dtype.kind in "uif":
+        return x  # at once: what is asked most often
     if backend.owns(x) and not isinstance(x, np.ndarray):
         if "strided" not in str(getattr(x, "layout", "strided")):
             raise InputError(f"the {what} are sparse; give {_variable(what)}.to_dense()")

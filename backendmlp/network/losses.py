@@ -197,9 +197,10 @@ def classes(probabilities: Array) -> Array:
 
 def classes_in_memory(probabilities: np.ndarray) -> np.ndarray:
     """:func:`classes` of an array in host memory, in less time."""
-    if np.isnan(np.max(probabilities, initial=0.0)):  # of which argmax takes the first
+    largest = np.maximum.reduce(probabilities, axis=None, initial=0.0)
+    if largest != largest:  # NaN, of which argmax takes the first
         return classes(probabilities)
-    return np.argmax(probabilities, axis=1).astype(np.int64, copy=False)
+    return probabilities.argmax(axis=1).astype(np.int64, copy=False)
 
 
 # JAX on a CPU takes smaller numbers, the subnormal ones, for zero, so they are zero everywhere;

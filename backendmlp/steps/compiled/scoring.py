@@ -112,9 +112,8 @@ class CompiledScorer:
                 self._call, threads, piece, shown, Scores(parts, found.outputs[rows])
             ):
                 return None
-            jobs = self._crowd.jobs[:threads]
-            clipped += sum(job.clipped for job in jobs)
-            largest = max(largest, *(job.largest for job in jobs))
+            for job in self._crowd.jobs[:threads]:
+                clipped, largest = clipped + job.clipped, max(largest, job.largest)
         return Settling(inputs.size, clipped, int(largest))
 
 
