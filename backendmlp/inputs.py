@@ -52,8 +52,7 @@ def finite(backend: Backend, x: Array, dtype: str, what: str) -> Array:
     if x.dtype == backend.xp.uint8:
         return x
     x = backend.xp.astype(x, getattr(backend.xp, dtype), copy=False)
-    if not bool(backend.xp.all(backend.xp.isfinite(x))):
-        raise InputError(f"the {what} hold NaN or infinity; give finite numbers")
+    _require_finite(what, x)
     return x
 
 
@@ -250,9 +249,18 @@ def _reals(backend: Backend, what: str, x: Array, dtype: str) -> Array:
         raise InputError(f"the {what} have dtype {x.dtype}; give numbers")
     x = backend.asarray(_of_usual_width(x))
     x = backend.xp.astype(x, getattr(backend.xp, dtype), copy=False)
-    if not bool(backend.xp.all(backend.xp.isfinite(x))):
-        raise InputError(f"the {what} hold NaN or infinity; give finite numbers")
+    _require_finite(what, x)
     return x
+
+
+def _require_finite(what: str, x: Array) -> None:
+    xp = namespace(x)
+    known = xp.isfinite(x)
+    if bool(xp.all(known)):
+        return
+    row, *column = np.argwhere(~to_numpy(known))[0].tolist()
+    place = f"row {row}, column {column[0]}" if column else f"row {row}"
+    raise InputError(f"the {what} hold NaN or infinity, first in {place}; give finite numbers")
 
 
 def _of_usual_width(x: Array) -> Array:

@@ -29,7 +29,11 @@ from typing import Any, NoReturn
 
 import click
 import numpy as np
-import psutil
+
+try:
+    import psutil
+except ImportError:
+    sys.exit("Error: psutil is not installed; install it with: pip install '.[test]'")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # unless it is installed
 
-from backendmlp.cli import main
+from backendmlp.__main__ import main
 
 main(["train", *sys.argv[1:]])

@@ -200,3 +200,20 @@ def test_an_estimator_takes_numpys_new_strings():
             one.fit(FLOATS, texts)
     assert (known.predict(FLOATS) == other.predict(FLOATS)).all()
     assert known.weights_sha256_ == other.weights_sha256_
+
+
+def test_interrupted_while_it_loads_it_says_so():
+    script = """
+import sys
+
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from backendmlp.__main__ import main
+main([])
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "Interrupted.\n")

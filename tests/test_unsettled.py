@@ -164,7 +164,8 @@ def test_native_numerics_find_what_is_not_finite_while_they_read(threads, odd, d
         for row in (0, 255, 256, 511, 699):
             wrong = x.copy()
             wrong[row, row % 9] = odd
-            with pytest.raises(InputError, match="hold NaN or infinity"):
+            place = f"first in row {row}, column {row % 9}"
+            with pytest.raises(InputError, match=f"hold NaN or infinity, {place};"):
                 mlp.predict_proba(wrong)
             with pytest.raises(InputError, match="hold NaN or infinity"):
                 mlp.evaluate(wrong, rng.integers(0, 3, 700))
