@@ -119,7 +119,7 @@ static int NAMED(step)(struct NAMED(own) *own, int64_t start, int64_t n)
 }
 
 /* What the fellows of the first group, who read every row between them, settled. */
-static void NAMED(tell)(const struct NAMED(own) *own)
+static void NAMED(tell_seen)(const struct NAMED(own) *own)
 {
     struct job *job = own->shared->job;
     job->clipped = 0;
@@ -154,7 +154,7 @@ static void NAMED(work)(void *context, int64_t thread)
         restore_mode(mode);
     if (thread == 0) {
         job->done = smaller(start, job->count);
-        NAMED(tell)(&own);
+        NAMED(tell_seen)(&own);
     }
 }
 
