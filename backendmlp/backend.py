@@ -32,6 +32,7 @@ Array = Any  # an array of whichever library; the standard has no type for it ye
 device_of = array_api_compat.device
 
 PIECE = 1 << 25  # bytes of host memory that a transfer to a device takes at a time
+_TORCH_GRAIN = 1 << 15  # numbers that are worth a thread to PyTorch
 _EMULATION = "CUBLAS_EMULATE_DOUBLE_PRECISION"
 
 
@@ -86,6 +87,7 @@ class Backend:
     an exception means that memory ran out.  A device with memory of its own has ``put``, which
     fills an array there with a host array of its shape and dtype.  ``altered`` names a setting that
     makes the library compute float64 otherwise than IEEE 754 says, ``remedy`` what may help then.
+    ``divided`` tells how many numbers the library divides among all threads of its own, if it does.
     ``kernels``, where there are some, compile and launch those of :mod:`backendmlp.steps.kernels`.
     """
 
@@ -103,6 +105,7 @@ class Backend:
     )
     put: Callable[[Array, np.ndarray], None] | None = field(default=None, repr=False)
     altered: str | None = None
+    divided: Callable[[], int] | None = field(default=None, repr=False)
     kernels: Kernels | None = field(default=None, repr=False)
     remedy: str = "unset CUBLAS_EMULATE_DOUBLE_PRECISION and CUPY_ACCELERATORS if they are set"
 
@@ -419,7 +422,13 @@ def _open_torch(device: str | None) -> Backend:
     xp = importlib.import_module("array_api_compat.torch")
     if device in (None, "cpu"):
         return Backend(
-            "torch", xp, torch.device("cpu"), "cpu", packages=("torch",), ran_out=_torch_ran_out
+            "torch",
+            xp,
+            torch.device("cpu"),
+            "cpu",
+            packages=("torch",),
+            ran_out=_torch_ran_out,
+            divided=lambda: torch.get_num_threads() * _TORCH_GRAIN,
         )
     if device.partition(":")[0] != "cuda":
         raise InputError(

@@ -145,10 +145,10 @@ def _settled(c: Config) -> dict[str, Any]:
         "batch_size": positive_int("batch_size", c.batch_size, LARGEST_COUNT),
         "seed": _seed(c.seed),
         "dtype": arithmetic.checked_dtype(c.numerics, c.dtype),
-        "label_smoothing": _share("label_smoothing", c.label_smoothing),
+        "label_smoothing": share("label_smoothing", c.label_smoothing),
         "l2": _at_least_zero("l2", c.l2),
         "warmup": _at_least_zero("warmup", c.warmup),
-        "validation_split": _share("validation_split", c.validation_split),
+        "validation_split": share("validation_split", c.validation_split),
         "class_weight": _class_weight(c.class_weight),
     }
     for name, known in _KNOWN.items():
@@ -285,7 +285,7 @@ def _at_least_zero(name: str, value: Any) -> float:
     return positive_float(name, value)
 
 
-def _share(name: str, value: Any) -> float:
+def share(name: str, value: Any) -> float:
     """``value`` as a float from 0 to below 1."""
     if not 0 <= _number(value) < 1:
         raise InputError(f"{name} is {_shown(value)}; give a number from 0 to below 1")
@@ -347,7 +347,10 @@ def _class_weight(value: Any) -> str | tuple[float, ...] | None:
         raise InputError(
             f"class_weight is {_shown(value)}; give 'balanced', or a number for each class"
         )
-    found = tuple(_at_least_zero("class_weight", weight) for weight in value)
+    found = tuple(
+        _at_least_zero(f"class_weight of class {number}", weight)
+        for number, weight in enumerate(value)
+    )
     if not any(found):
         raise InputError("class_weight is zero for every class; give one that counts")
     return found
@@ -357,9 +360,9 @@ _ADAMS = ("adam", "adamw")
 # Choices that only some others have a use for: how they are checked, what None stands for, and
 # where they belong.
 _OWN: dict[str, tuple[Check, Any, str, tuple[str, ...]]] = {
-    "momentum": (_share, 0.9, "optimizer", ("momentum", "nesterov")),
-    "beta_1": (_share, 0.9, "optimizer", _ADAMS),
-    "beta_2": (_share, 0.999, "optimizer", _ADAMS),
+    "momentum": (share, 0.9, "optimizer", ("momentum", "nesterov")),
+    "beta_1": (share, 0.9, "optimizer", _ADAMS),
+    "beta_2": (share, 0.999, "optimizer", _ADAMS),
     "epsilon": (lambda n, v: positive_float(n, v), 1e-8, "optimizer", _ADAMS),
     "decay": (lambda n, v: positive_float(n, v), 0.1, "schedule", ("step",)),
     "decay_every": (lambda n, v: positive_int(n, v, LARGEST_COUNT), 10, "schedule", ("step",)),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from backendmlp.arithmetic.bitwise import FEATURE_BITS, power_of_two
 from backendmlp.backend import device_of, namespace, to_numpy
 from backendmlp.errors import InputError, warn
 from backendmlp.network.model import PIXEL_LEVELS, is_pixels
+from backendmlp.once import once
 
 Array = Any
 
@@ -60,7 +60,7 @@ class Unsettled:
     def shape(self) -> tuple[int, ...]:
         return self.values.shape
 
-    @cached_property
+    @once
     def settled(self) -> Array:
         """Whole numbers, int32, as :func:`settled` has them."""
         return self._settle()

@@ -70,6 +70,16 @@ def look_at_labels(y: Array, classes: int) -> None:
         )
 
 
+def look_at_steps(decay_every: int | None, epochs: int, lr: float) -> None:
+    """Warn where a rate that is to fall in steps comes to none of them."""
+    if decay_every is not None and decay_every >= epochs:
+        warn(
+            f"the rate falls after every {decay_every} epochs and the training has {epochs}, in "
+            f"which it stays at {lr:g}; give a smaller decay_every, or train for longer",
+            UserWarning,
+        )
+
+
 def look_at_warmup(warmup: float, epochs: int, lr: float) -> None:
     """Warn where the rate climbs through the whole training, and never gets to ``lr``."""
     if warmup > epochs:

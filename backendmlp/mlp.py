@@ -128,6 +128,8 @@ class MLP:
         if not isinstance(parameters, Mapping):
             kind = type(parameters).__name__
             raise InputError(f"parameters is {kind}; give a dictionary of W1, b1, W2 and so on")
+        if "hidden" in choices:
+            raise InputError("hidden follows from the parameters; leave it out")
         arrays = {name: to_numpy(value) for name, value in parameters.items()}
         sizes = beginning.chained(arrays)
         result = cls(sizes[1:-1], **choices)

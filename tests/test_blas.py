@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import subprocess
@@ -47,6 +48,29 @@ def test_one_thread_within_and_as_before_without(openblas):
         assert threads() == 2
         with pytest.raises(ValueError, match="within"), openblas.single_threaded():
             raise ValueError("within")
+        assert threads() == 2
+
+
+@pytest.mark.parametrize("after", ["get", "set"])
+def test_as_before_too_where_an_entry_is_interrupted(openblas, monkeypatch, after):
+    """No ``with`` is there yet that would leave again."""
+    call = getattr(openblas, f"_{after}_threads")
+
+    def interrupted(*given):
+        call(*given)
+        setattr(openblas, f"_{after}_threads", call)
+        raise KeyboardInterrupt
+
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        with monkeypatch.context() as patch:
+            patch.setattr(openblas, f"_{after}_threads", interrupted)
+            with pytest.raises(KeyboardInterrupt), openblas.single_threaded():
+                pass
+        gc.collect()
+        assert threads() == 2
+        assert openblas.threads == 2
+        with openblas.single_threaded():
+            assert threads() == 1
         assert threads() == 2
 
 

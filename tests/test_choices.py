@@ -166,7 +166,7 @@ MISTAKES = {
     "--class-weight 1,2": "class_weight has 2 numbers for 10 classes",
     "--class-weight Bag": "weighs no classes; give balanced, a number for each class",
     "--class-weight Bag=1,Bag=2": "weighs 'Bag' twice",
-    "--class-weight Bag=-1": "class_weight is -1.0; give a finite number",
+    "--class-weight Bag=-1": "class_weight of class 8 is -1.0; give a finite number",
     "--loss squared_error --class-weight balanced": "the squared error knows no classes",
     "--loss squared_error --class-weight Bag=2": "the squared error knows no classes",
 }

@@ -85,6 +85,31 @@ class TestPyTorch:
             with pytest.raises(InputError, match=text):
                 exchange.from_torch(module)
 
+    def test_a_module_of_ones_own_is_tried(self, torch, rows):
+        class Own(torch.nn.Module):
+            def __init__(self, forward):
+                super().__init__()
+                self.below, self.between = torch.nn.Linear(6, 5), torch.nn.ReLU()
+                self.above, self.asked = torch.nn.Linear(5, 3), forward
+
+            def forward(self, x):
+                return self.asked(self, x)
+
+        plain = Own(lambda m, x: m.above(m.between(m.below(x))))
+        mlp = exchange.from_torch(plain)
+        logits = plain(torch.from_numpy(np.eye(6, dtype="float32"))).argmax(1)
+        assert mlp.predict(np.eye(6)).tolist() == logits.tolist()
+        for forward in (
+            lambda m, x: m.above(torch.tanh(m.below(x))),
+            lambda m, x: m.above(m.between(m.below(100 * x))),
+            lambda m, x: m.above(m.between(m.below(x)))[:, :2],
+            lambda m, x: m.nothing(x),
+        ):
+            with pytest.raises(InputError, match="a Own, which computes something else than its"):
+                exchange.from_torch(Own(forward))
+        with pytest.raises(InputError, match="hidden follows from the parameters"):
+            exchange.from_torch(plain, hidden=5)
+
     def test_weights_without_their_module_are_refused(self, torch):
         weights = self.sequential(torch, "ReLU").state_dict()
         with pytest.raises(InputError, match=r"^the module is OrderedDict; give an nn.Sequential"):

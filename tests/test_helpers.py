@@ -15,7 +15,7 @@ import pytest
 import threadpoolctl
 
 from backendmlp import MLP
-from backendmlp.steps.compiled import scoring
+from backendmlp.steps.compiled import library, scoring
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (2000, 40), dtype=np.uint8)
@@ -118,3 +118,58 @@ def test_a_forked_child_makes_helpers_of_its_own(mlp):
         os._exit(0 if same and alone and helped else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert mlp.predict_proba(PIXELS).tobytes() == expected
+
+
+def test_they_stay_on_the_processors_that_whoever_asks_may_use(mlp):
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("a process cannot be kept on fewer processors here")
+    before, one = os.sched_getaffinity(0), {min(os.sched_getaffinity(0))}
+    os.sched_setaffinity(0, one)
+    try:
+        expected = mlp.predict_proba(PIXELS).tobytes()
+        assert one in [os.sched_getaffinity(int(thread)) for thread in helpers()]
+    finally:
+        os.sched_setaffinity(0, before)
+    assert mlp.predict_proba(PIXELS).tobytes() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*JAX:RuntimeWarning")  # of another test; not used here
+def test_a_fork_between_two_rounds_of_a_prediction(mlp, monkeypatch):
+    """As of a signal's handler: what is forgotten in the child was in use."""
+    monkeypatch.setattr(scoring, "_ROUND", 500)
+    expected, children = mlp.predict_proba(PIXELS).tobytes(), []
+    score = scoring._Crowd.score
+
+    def forking(self, *given):
+        if not children:
+            children.append(os.fork())
+            signal.alarm(0 if children[0] else 20)
+        return score(self, *given)
+
+    monkeypatch.setattr(scoring._Crowd, "score", forking)
+    found = mlp.predict_proba(PIXELS).tobytes() == expected
+    if children == [0]:
+        os._exit(0 if found else 1)
+    assert found
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+
+
+def test_an_interruption_between_two_workspaces(monkeypatch):
+    """The first was given and forgotten, and what was there before is gone."""
+    mlp = MLP(30, epochs=1).fit(PIXELS[:300], LABELS[:300])
+    mlp.predict_proba(PIXELS[:2])
+    give = library.Workspace.give
+
+    def interrupted(self, job, numerics):
+        self._memory = library.aligned(1 << 20)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(library.Workspace, "give", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mlp.predict_proba(PIXELS)
+    given = []
+    monkeypatch.setattr(library.Workspace, "give", lambda *a: given.append(give(*a)))
+    mlp.predict_proba(PIXELS[:2])
+    assert given

@@ -15,7 +15,9 @@ from conftest import import_or_skip
 from test_api import FLOATS, IMAGES, LABELS, refused
 
 import backendmlp
-from backendmlp import MLP, Config, load_file, load_sample, sweep, train_run
+from backendmlp import MLP, Config, InputError, load_file, load_sample, sweep, train_run
+from backendmlp.data.origin import origin
+from backendmlp.steps.compiled import library
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_inputs_of_another_width_are_told_of_by_their_file(run, tmp_path):
     np.savez(tmp_path / "set.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     result = cl.call("evaluate", run, "--data", tmp_path / "set.npz")
     assert result.code == 2
-    assert f"of {tmp_path / 'set.npz'} has 5 values" in result.err
+    assert f"Error: x_test in {tmp_path / 'set.npz'} has 5 values" in result.err
 
 
 def test_an_empty_archive_is_called_empty(tmp_path):
@@ -217,3 +219,36 @@ main([])
 """
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (found.returncode, found.stdout, found.stderr) == (130, "", "Interrupted.\n")
+
+
+def test_a_rate_that_is_to_fall_and_never_does():
+    with pytest.warns(UserWarning, match="falls after every 10 epochs and the training has 1,"):
+        small(schedule="step").fit(IMAGES, LABELS)
+
+
+def test_names_of_data_sets_in_other_spellings():
+    assert origin(None, "Fashion_MNIST") == origin(None, "fashion-mnist")
+    with pytest.raises(InputError, match="did you mean 'mnist', of"):
+        origin(None, "minst").open()
+
+
+def test_the_place_of_a_run_is_named_as_it_is_asked_for(run):
+    assert "choose another out=, or go on with that one by resume_run" in refused(train_run, run)
+    result = cl.train("--out", run)
+    assert result.code == 2
+    assert "choose another --out, or go on with that one by --resume" in result.err
+    assert "--data and --dataset are both" in cl.train("--data", run, "--dataset", "mnist").err
+
+
+def test_whatever_the_environment_says_of_compiled_code_counts(monkeypatch):
+    library.library.cache_clear()
+    monkeypatch.setenv("BACKENDMLP_COMPILED", "no")
+    try:
+        with pytest.raises(InputError, match="BACKENDMLP_COMPILED is 'no'; set it to 0"):
+            library.library()
+    finally:
+        library.library.cache_clear()
+
+
+def test_a_weight_of_a_class_is_named():
+    assert "class_weight of class 1 is -1" in refused(Config, class_weight=(1, -1))

@@ -43,6 +43,32 @@ def test_another_rounding_mode_is_told_of(pair, mode):
         set_round(0)
 
 
+def test_threads_of_pytorch_that_round_otherwise_are_told_of():
+    """They keep the mode of whoever made them, which is not looked at where work is divided."""
+    import_or_skip("torch")
+    script = """
+import ctypes, ctypes.util
+import numpy as np, torch
+set_round = ctypes.CDLL(ctypes.util.find_library("m")).fesetround
+torch.set_num_threads(3)
+if set_round(0x800):
+    raise SystemExit(77)
+(torch.rand(1 << 20) + 1).sum()
+set_round(0)
+from backendmlp import MLP, InputError
+x, y = np.ones((20, 3), np.uint8), np.arange(20) % 2
+MLP(3, epochs=1).fit(x, y)
+try:
+    MLP(3, epochs=1, backend="torch").fit(x, y)
+except InputError as error:
+    print(error)
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    if found.returncode == 77:
+        pytest.skip("this processor's modes have other numbers")
+    assert found.stdout.startswith("threads of backend 'torch' do not round to nearest"), found
+
+
 FLAGS = {
     "jax_debug_nans": True,
     "jax_debug_infs": True,

@@ -28,6 +28,7 @@ _COLUMNS = 128
 
 _FULFILLED: set[tuple[str, str]] = set()
 
+_TIES: dict[int, tuple[Array, Array]] = {}  # of one backend: PyTorch's on a CPU alone has any
 _ONE_AND_TIE = [1.0, 2.0**-53]  # in a list, so that Python does not compute with them ahead
 
 
@@ -44,6 +45,12 @@ def require(backend: Backend, arithmetic: Arithmetic) -> None:
             "it, a library perhaps, has changed the processor's rounding mode; call C's "
             "fesetround(FE_TONEAREST) first, or start anew without it"
         )
+    if backend.divided is not None and not _threads_round_to_nearest(backend, backend.divided()):
+        raise InputError(
+            f"threads of backend {backend.name!r} do not round to nearest, as bitwise results need "
+            "it: something else in this process has changed the processor's rounding mode before "
+            "they began; start anew without it, or use backend='numpy'"
+        )
     if backend.altered is not None:
         raise InputError(_sentence(backend, f"{backend.altered} is set"))
     if (backend.name, backend.label) in _FULFILLED:
@@ -59,6 +66,21 @@ def _rounds_to_nearest() -> bool:
     """Of this thread, whose mode may change at any time: ties that each other mode breaks."""
     one, tie = _ONE_AND_TIE
     return one + tie == one and -one - tie == -one and one - tie * 0.5 == one
+
+
+def _threads_round_to_nearest(backend: Backend, count: int) -> bool:
+    """Likewise, of a library's own threads, which keep the mode of whoever made them.
+
+    In float32, of which ``count`` numbers take less memory: the mode is that of float64 too.
+    """
+    xp, device = backend.xp, backend.device
+    if count not in _TIES:
+        pair = [1.0, 1.0 + 2.0**-23], [1.0, 1.0 + 2.0**-22]
+        ties, rounded = (xp.asarray(x, dtype=xp.float32, device=device) for x in pair)
+        _TIES.clear()
+        _TIES[count] = xp.tile(ties, (count // 2,)), xp.tile(rounded, (count // 2,))
+    ties, rounded = _TIES[count]
+    return bool(xp.all(ties + 2.0**-24 == rounded))
 
 
 def _sentence(backend: Backend, reason: str) -> str:

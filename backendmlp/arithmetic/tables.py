@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from backendmlp.arithmetic import constants as const
 from backendmlp.backend import device_of, namespace
+from backendmlp.once import once
 
 Array = Any
 
@@ -21,12 +21,12 @@ class Tables:
         self._device = device
         self._rounding: dict[int, Array] = {}
 
-    @cached_property
+    @once
     def bounds(self) -> Array:
         """The powers of two, to be searched: infinity and NaN lie behind them."""
         return self._sent(const.powers_of_two(const.WINDOW)[:-1])
 
-    @cached_property
+    @once
     def powers(self) -> Array:
         """The powers of two, and NaN for what lies beyond."""
         return self._sent(const.powers_of_two(const.WINDOW))
@@ -38,25 +38,25 @@ class Tables:
             self._rounding[bits] = self._sent(grids)
         return self._rounding[bits]
 
-    @cached_property
+    @once
     def exp(self) -> Array:
         """2**(-k / 64) at k = 0, 1, ...; then the zero and the NaN of what exp does not reach."""
         return self._sent(np.append(const.exp_table()[::-1], [0.0, np.nan]))
 
-    @cached_property
+    @once
     def tanh(self) -> Array:
         """(1 - 2**(-k / 64)) / 2 at k = 0, 1, ..."""
         return self._sent(const.tanh_table())
 
-    @cached_property
+    @once
     def octaves(self) -> Array:
         return self._sent(const.powers_of_two(const.LOG_OCTAVES)[:-1])
 
-    @cached_property
+    @once
     def log_high(self) -> Array:
         return self._sent(const.log_table()[0])
 
-    @cached_property
+    @once
     def log_low(self) -> Array:
         return self._sent(const.log_table()[1])
 

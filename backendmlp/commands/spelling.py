@@ -15,6 +15,7 @@ _OPTIONS = {
     "loss": "--loss",
     "out": "--out",
     "jobs": "--jobs",
+    "inputs": "--inputs",
 }
 _ARGUMENT = re.compile(rf"\b({'|'.join(_OPTIONS)})=(?:'([^']*)')?(?![\w(\[])")
 

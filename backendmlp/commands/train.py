@@ -219,7 +219,8 @@ def _say_end(request: Request, training: Run) -> None:
     if training.epochs:
         if training.finished and (sentence := ending(training.config, training.epochs)):
             _say(request, sentence)
-        _say(request, f"weights sha256 {training.weights_sha256}")
+        when = "" if training.finished else f" after epoch {len(training.epochs)}"
+        _say(request, f"weights sha256 {training.weights_sha256}{when}")
     if training.finished:
         _say(request, f"written to {training.folder}")
     else:

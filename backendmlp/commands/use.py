@@ -49,7 +49,8 @@ def evaluate(
     given = data is not None or dataset is not None
     known = _known_data(path)
     source = origin(data, dataset).open() if given else open_data(_trained_on(path, known))
-    _require_width(mlp, f"{source.parts[2]} of {source.source}", source.features)
+    part, whole = source.parts[2], source.source
+    _require_width(mlp, part if whole in part else f"{part} of {whole}", source.features)
     regression = mlp.config.regression
     if not regression and source.classes > len(mlp.class_names):
         raise InputError(

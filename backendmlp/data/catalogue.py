@@ -202,13 +202,14 @@ def _named_folders(name: str) -> Iterator[Path]:
     if not folder.is_dir():
         raise InputError(f"BACKENDMLP_DATA names {shown(folder)}, which is not a folder; mend it")
     present = os.listdir(folder) if os.access(folder, os.R_OK) else []
-    for child in sorted(entry for entry in present if _letters(entry) == _letters(name)):
+    for child in sorted(entry for entry in present if letters(entry) == letters(name)):
         yield folder / child
         yield folder / child / "raw"  # where torchvision puts the files
     yield folder
 
 
-def _letters(name: str) -> str:
+def letters(name: str) -> str:
+    """What is left of a set's name where its spelling does not count."""
     return "".join(filter(str.isalnum, name.lower()))
 
 

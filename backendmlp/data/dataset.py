@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from backendmlp.data.idx import idx_sha256, read_idx
 from backendmlp.digests import may_change
 from backendmlp.errors import InputError
 from backendmlp.files import StrPath, reason, shown
+from backendmlp.once import once
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -89,7 +89,7 @@ class Dataset:
         main = (self.train_images, self.train_labels, self.test_images, self.test_labels)
         return (*main, *weights, *(self.validation or ()))
 
-    @cached_property
+    @once
     def classes(self) -> int:
         """How many classes there are, at least 2.
 
@@ -143,7 +143,7 @@ class Dataset:
             return tuple(map(idx_sha256, self.arrays))
         return self._lasting_sha256
 
-    @cached_property
+    @once
     def _lasting_sha256(self) -> tuple[str, ...]:
         return tuple(map(idx_sha256, self.arrays))
 

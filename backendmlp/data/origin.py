@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 
-from backendmlp.data.catalogue import CATALOGUE, SAMPLE, load_found, load_named, load_sample
+from backendmlp.data.catalogue import (
+    CATALOGUE,
+    SAMPLE,
+    letters,
+    load_found,
+    load_named,
+    load_sample,
+)
 from backendmlp.data.dataset import Dataset, load_folder
 from backendmlp.data.npz import load_file
 from backendmlp.errors import InputError
@@ -38,8 +46,16 @@ class Origin:
         if self.name in CATALOGUE:
             there = None if self.found is None else load_found(self.name, self.found)
             return load_named(self.name) if there is None else there
+        near = get_close_matches(self.name, (SAMPLE, *CATALOGUE), 1)
+        meant = f"did you mean {near[0]!r}, of" if near else "known are"
         known = ", ".join((SAMPLE, *CATALOGUE))
-        raise InputError(f"data set {self.name!r:.80} is unknown; known are {known}")
+        raise InputError(f"data set {self.name!r:.80} is unknown; {meant} {known}")
+
+
+def name_of_set(text: str) -> str:
+    """The known name that ``text`` is another spelling of, or ``text`` itself."""
+    known = {letters(name): name for name in (SAMPLE, *CATALOGUE)}
+    return known.get(letters(text), text)
 
 
 def origin(place: str | os.PathLike[str] | None = None, name: str | None = None) -> Origin:
@@ -49,4 +65,4 @@ def origin(place: str | os.PathLike[str] | None = None, name: str | None = None)
     if place is not None:
         path = os.path.abspath(place)
         return Origin(os.path.basename(path) or "data", path)
-    return Origin(name or SAMPLE)
+    return Origin(name_of_set(name or SAMPLE))

@@ -148,7 +148,10 @@ class BaseMLP(BaseEstimator):
         on = self.warm_start and hasattr(self, "mlp_")
         x, y, weight = _counting(x, y, sample_weight, self._one_batch())
         names = of_classes.pop("class_names", None)
-        mlp = self._made(x, choices.translated(self.get_params(), x.shape[0]), on, **of_classes)
+        given = choices.translated(self.get_params(), x.shape[0])
+        if validation is not None:
+            given.pop("validation_split", None)  # it is watched instead of rows held back
+        mlp = self._made(x, given, on, **of_classes)
         before = len(mlp.history)
         self.mlp_, self.fitted_on_ = mlp, _place(x)
         with choices.told_in_their_names():
@@ -208,6 +211,11 @@ class BaseMLP(BaseEstimator):
     def _seed(self) -> Any:
         if self.random_state is None or isinstance(self.random_state, np.random.RandomState):
             return int(check_random_state(self.random_state).randint(2**31 - 1))
+        if not isinstance(self.random_state, Integral):
+            raise InputError(
+                f"random_state is {self.random_state!r:.80}; give a whole number, None, or a "
+                "RandomState of NumPy"
+            )
         return self.random_state
 
     def _take_stock(self, history: Sequence[EpochRecord]) -> None:

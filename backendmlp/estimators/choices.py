@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from backendmlp.config import share
 from backendmlp.errors import InputError
 
 SOLVERS = ("adam", "sgd", "adamw")
@@ -47,7 +48,11 @@ def translated(given: Mapping[str, Any], rows: int) -> dict[str, Any]:
             raise InputError(f"{name} is {given[name]!r:.80}; give True or False")
     found = {ours: given[theirs] for ours, theirs in _NAMES.items()}
     found["hidden"] = _hidden(given["hidden_layer_sizes"])
+    for name in ("momentum", "validation_fraction", "beta_1", "beta_2"):  # used or not
+        share(name, given[name])
     batch = given["batch_size"]
+    if isinstance(batch, str) and batch != "auto":
+        raise InputError(f"batch_size is {batch!r:.80}; give a whole number, or 'auto'")
     found["batch_size"] = min(AUTO, rows) if isinstance(batch, str) and batch == "auto" else batch
     return found | _optimizer(given) | _schedule(given) | _stopping(given)
 

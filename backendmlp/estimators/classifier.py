@@ -226,7 +226,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         sample_weight : array-like of shape (n_samples,), default=None
             What each row counts for, none negative.
         X_val, y_val : array-like, default=None
-            Data to be shown after each epoch, for ``validation_loss_curve_``.
+            Data to be shown after each epoch, for ``validation_loss_curve_``; with
+            ``early_stopping`` they are watched, and no rows are held back.
 
         Returns
         -------

@@ -51,7 +51,7 @@ def export_onnx(
         if value not in known:
             raise InputError(f"{name} is {value!r:.80}; give {known[0]!r} or {known[1]!r}")
     if inputs == "uint8" and mlp.unit is not None:
-        raise InputError("the model was trained on features and takes no pixels; leave inputs out")
+        raise InputError("the model was trained on features and takes no pixels; leave inputs= out")
     graph = _Graph(mlp, Nodes(dtype or "float64"), np.dtype(dtype or own), inputs == "uint8")
     proto = graph.made(None if mlp.config.regression else layers.labels(model))
     write_atomically(path, proto.SerializeToString(deterministic=True))

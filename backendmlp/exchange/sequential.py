@@ -5,6 +5,7 @@ Beside ``backend.py`` the one module that names PyTorch: its models are made of 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -52,15 +53,17 @@ def from_torch(
 ) -> MLP:
     """An ``MLP`` with the weights of ``module``, an ``nn.Sequential`` of Linear layers.
 
-    Flatten and Dropout are passed over; what stands behind the last layer may be Softmax,
-    LogSoftmax or Sigmoid.  ``loss`` is that of classes, but for a single output with nothing behind
-    it.  ``choices`` are those of :class:`backendmlp.Config` and of ``MLP``; training goes on with
-    ``warm_start=True`` or ``partial_fit``.
+    Or any module that computes what its layers do one after the other, which is tried.  Flatten and
+    Dropout are passed over; what stands behind the last layer may be Softmax, LogSoftmax or
+    Sigmoid.  ``loss`` is that of classes, but for a single output with nothing behind it.
+    ``choices`` are those of :class:`backendmlp.Config` and of ``MLP``, but for ``hidden``; training
+    goes on with ``warm_start=True`` or ``partial_fit``.
     """
     linear, between, behind = _parts(module)
     if len(set(between)) > 1 or len(behind) > 1 or (behind and behind[0] not in _SHOWN):
         found = ", ".join([*between, *behind])
         raise InputError(f"the module has the activations {found}; {_REMEDY}")
+    _require_one_after_the_other(module, linear[0].in_features)
     weights = [to_numpy(layer.weight).T for layer in linear]
     biases = [
         to_numpy(layer.bias) if layer.bias is not None else to_numpy(layer.weight)[:, 0] * 0
@@ -116,3 +119,25 @@ def _torch() -> Any:
     import torch
 
     return torch
+
+
+def _require_one_after_the_other(module: Any, width: int) -> None:
+    """Refuse a ``module`` that computes something else than its layers in the order they stand in.
+
+    A module of one's own may do so in its ``forward``; it is asked for a few rows of ``width``.
+    """
+    torch, tried = _torch(), copy.deepcopy(module).eval()
+    like = next(tried.parameters())
+    x = torch.sin(torch.arange(4.0 * width)).reshape(4, width).to(like)
+    try:
+        with torch.no_grad():
+            found, expected = tried(x), torch.nn.Sequential(*_leaves(tried))(x)
+        same = found.shape == expected.shape
+        same = same and torch.allclose(found, expected, 1e-3, 1e-4, equal_nan=True)
+    except Exception:  # whatever somebody's own ``forward`` may do
+        same = False
+    if not same:
+        raise InputError(
+            f"the module is a {type(module).__name__}, which computes something else than its "
+            f"layers one after the other; {_REMEDY}, in an nn.Sequential"
+        )

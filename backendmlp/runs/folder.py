@@ -179,13 +179,13 @@ def refuse_run(folder: Path) -> None:
     taken = [name for name in (CHECKPOINT, RECORD, FINAL, MODEL, EPOCHS) if _holds(folder / name)]
     if {CHECKPOINT, RECORD} & set(taken):
         raise InputError(
-            f"folder {str(folder)!r} holds a run already; choose another (--out), or go on with "
-            "that one (--resume, resume_run)"
+            f"folder {str(folder)!r} holds a run already; choose another out=, or go on with that "
+            "one by resume_run"
         )
     if taken:
         raise InputError(
             f"folder {str(folder)!r} holds {' and '.join(taken)} already, which this run would "
-            "write over; choose another (--out), or move what is there"
+            "write over; choose another out=, or move what is there"
         )
 
 

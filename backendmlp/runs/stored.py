@@ -90,8 +90,9 @@ def _receipt(folder: Path, otherwise: str = "") -> Record:
     try:
         return records.read(folder / RECORD)
     except records.DamagedError as error:
+        what = str(error).removesuffix("; use an undamaged file")
         raise InputError(
-            f"{error}; put an undamaged copy back, or use {str(folder / MODEL)!r} by "
+            f"{what}; put an undamaged copy back, or use {str(folder / MODEL)!r} by "
             f"itself{otherwise}"
         ) from error
 

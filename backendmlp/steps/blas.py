@@ -6,7 +6,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,7 +25,9 @@ class OpenBLAS:
         self._products = {dtype: getattr(library, name) for dtype, name in _PRODUCTS.items()}
         self._get_threads = getattr(library, _GET_THREADS)
         self._set_threads = getattr(library, _SET_THREADS)
-        self._lock, self._users, self._before = threading.Lock(), 0, 0
+        self._within: set[int] = set()  # who wants single threads
+        self._before = 0  # threads, where anybody does
+        self._lock = threading.RLock()  # objects may go, and leave, at any time
         if hasattr(os, "register_at_fork"):  # not on Windows
             os.register_at_fork(
                 before=self._lock.acquire,
@@ -35,8 +37,8 @@ class OpenBLAS:
 
     def _forked(self) -> None:
         """In a child process only the thread that forked lives on: no other is in here any more."""
-        if self._users:
-            self._users = 0
+        if self._within:
+            self._within.clear()
             self._set_threads(self._before)
         self._lock.release()
 
@@ -44,7 +46,7 @@ class OpenBLAS:
     def threads(self) -> int:
         """How many threads a product may take, for whoever asks outside :meth:`single_threaded`."""
         with self._lock:
-            return self._before if self._users else int(self._get_threads())
+            return self._before if self._within else int(self._get_threads())
 
     def address(self, dtype: str) -> int:
         """The address of ``cblas_?gemm`` for ``dtype``, with 64-bit integers."""
@@ -52,21 +54,44 @@ class OpenBLAS:
         assert address is not None
         return address
 
-    @contextmanager
-    def single_threaded(self) -> Iterator[None]:
-        """Products take one thread each; several may be in here at a time."""
+    def single_threaded(self) -> SingleThreaded:
+        """Products take one thread each within it; several may be in there at a time."""
+        return SingleThreaded(self)
+
+    def enter(self, who: int) -> None:
         with self._lock:
-            if not self._users:
+            if not self._within:
                 self._before = int(self._get_threads())
-                self._set_threads(1)
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
+            self._within.add(who)
+            self._set_threads(1)
+
+    def leave(self, who: int) -> None:
+        with self._lock:
+            try:
+                if self._within == {who}:
                     self._set_threads(self._before)
+            finally:
+                self._within.discard(who)
+
+
+class SingleThreaded:
+    """What :meth:`OpenBLAS.single_threaded` is.
+
+    An interruption may come after any call, also between an entry and the ``with`` that is to
+    leave again: what was not left is left when this object goes.
+    """
+
+    def __init__(self, blas: OpenBLAS) -> None:
+        self._blas = blas
+
+    def __enter__(self) -> None:
+        self._blas.enter(id(self))
+
+    def __exit__(self, *error: object) -> None:
+        self._blas.leave(id(self))
+
+    def __del__(self) -> None:
+        self._blas.leave(id(self))
 
 
 @lru_cache(maxsize=1)

@@ -51,6 +51,7 @@ class Given:
         assert config.lr is not None
         if not goes_on:
             mistakes.look_at_warmup(config.warmup, config.epochs, config.lr)
+            mistakes.look_at_steps(config.decay_every, config.epochs, config.lr)
         if config.regression:
             mistakes.look_at_targets(self.rows.targets)
         elif not self.named:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from backendmlp.errors import InputError
+
 _ROWS = ("inputs", "targets", "weights", "order")
 _NETWORK = ("widths", "learned")
 _COUNTS = ("count", "batch", "layers", "threads", "groups")
@@ -78,7 +80,14 @@ class Job(ctypes.Structure):
 
 
 def wanted() -> bool:
-    return os.environ.get("BACKENDMLP_COMPILED") != "0"
+    """Whether the environment leaves compiled code in."""
+    said = os.environ.get("BACKENDMLP_COMPILED") or "1"
+    if said not in ("0", "1"):
+        raise InputError(
+            f"BACKENDMLP_COMPILED is {said!r:.80}; set it to 0 (nothing compiled), to 1 (as "
+            "without it), or unset it"
+        )
+    return said == "1"
 
 
 @lru_cache(maxsize=1)

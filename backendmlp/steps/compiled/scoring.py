@@ -99,7 +99,7 @@ class CompiledScorer:
         """What was settled of all; None where not all could be scored."""
         if len(self._crowd.jobs) < threads:
             self._crowd = _Crowd(self._held, threads)
-        clipped, largest = 0, 0.0
+        crowd, clipped, largest = self._crowd, 0, 0.0  # a fork in between puts another there
         for start in range(0, len(inputs), _ROUND):
             rows = slice(start, start + _ROUND)
             piece = inputs[rows]
@@ -108,11 +108,11 @@ class CompiledScorer:
                 piece = np.require(piece, self._held.kind, ("C", "A"))
             shown = None if targets is None else targets[rows]
             parts = tuple(part[rows] for part in found.parts)
-            if not self._crowd.score(
+            if not crowd.score(
                 self._call, threads, piece, shown, Scores(parts, found.outputs[rows])
             ):
                 return None
-            for job in self._crowd.jobs[:threads]:
+            for job in crowd.jobs[:threads]:
                 clipped, largest = clipped + job.clipped, max(largest, job.largest)
         return Settling(inputs.size, clipped, int(largest))
 
@@ -149,6 +149,7 @@ class _Crowd:
     def _make_room(self, rows: int) -> None:
         if rows <= self._room:
             return
+        self._room = 0  # whatever interrupts this, nobody relies on what is half done
         for job, workspace in zip(self.jobs, self._workspaces, strict=True):
             job.count = job.batch = rows
             workspace.give(job, self._numerics)

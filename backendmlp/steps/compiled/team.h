@@ -117,14 +117,15 @@ static void *join_in(void *argument)
 #if defined(__linux__) && defined(__GLIBC__)
 typedef cpu_set_t processors;
 
-/* All that this thread may use but its own; zero where that cannot be told, or is none. */
+/* All that this thread may use but its own, if there is another; zero where that cannot be told. */
 static int elsewhere(processors *others)
 {
     int here = sched_getcpu();
     if (here < 0 || pthread_getaffinity_np(pthread_self(), sizeof *others, others))
         return 0;
-    CPU_CLR(here, others);
-    return CPU_COUNT(others) > 0;
+    if (CPU_COUNT(others) > 1)
+        CPU_CLR(here, others);
+    return 1;
 }
 #endif
 
