@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -535,3 +536,33 @@ def test_a_first_partial_fit_that_is_refused_was_none(rows):
     with pytest.raises(InputError, match="classes must be passed on the first call"):
         fresh.partial_fit(x, y)
     fresh.partial_fit(x, y, classes=np.unique(y)).predict(x)
+
+
+def test_an_early_end_may_watch_data_of_ones_own():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 4))
+    y = np.where(x[:, 0] > 0, "yes", "no")
+    choices = {"early_stopping": True, "max_iter": 60, "n_iter_no_change": 2, "tol": 0.5}
+    found = MLPClassifier(5, **choices).fit(x[:90], y[:90], X_val=x[90:], y_val=y[90:])
+    assert found.n_iter_ < 60
+    assert len(found.validation_scores_) == found.n_iter_
+    same = MLP(
+        hidden=5, optimizer="adam", lr=0.001, epochs=found.n_iter_, batch_size=90, l2=0.0001
+    ).fit(x[:90], np.unique(y[:90], return_inverse=True)[1])
+    assert found.mlp_.config.validation_split == 0.0
+    assert len(same.history) == found.n_iter_  # all rows are trained on
+    assert same.history[0].weights_sha256 == found.mlp_.history[0].weights_sha256
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"validation_fraction": 2}, "validation_fraction is 2; give a number from 0"),
+        ({"momentum": 2}, "momentum is 2; give a number from 0"),
+        ({"batch_size": "all"}, "batch_size is 'all'; give a whole number, or 'auto'"),
+        ({"random_state": 1.5}, "random_state is 1.5; give a whole number, None"),
+    ],
+)
+def test_choices_that_make_no_sense_are_told(choices, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        MLPClassifier(3, max_iter=1, **choices).fit([[0.0], [1.0]], [0, 1])
