@@ -178,7 +178,8 @@ def _draw_network(
         true, predicted = try_regression(mlp, dataset, images)
         return {"predictions": drawing.predictions(true, predicted, titles), **weights}, None
     counts, wrong = try_network(mlp, dataset, images)
-    result = {"confusion": drawing.confusion(counts, mlp.class_names, titles), **weights}
+    matrix = drawing.confusion(counts, mlp.class_names, titles, dataset.counted_as)
+    result = {"confusion": matrix, **weights}
     if shape is not None:
         result["mistakes"] = drawing.mistakes(wrong, counts, mlp.class_names, titles)
     return result, None

@@ -158,6 +158,7 @@ def _watched(request: Request, training: Run, stop: Stop) -> bool:
         epoch=min(trainer.epoch + 1, training.config.epochs),
         done=trainer.position,
         quiet=request.quiet,
+        counted_as=training.dataset.counted_as,
     ) as progress:
         finished = training.train(
             tell,
@@ -224,7 +225,8 @@ def _say_end(request: Request, training: Run) -> None:
     if training.finished:
         _say(request, f"written to {training.folder}")
     else:
-        at = f"epoch {training.trainer.epoch + 1}, image {training.trainer.position:,}"
+        thing = training.dataset.counted_as.removesuffix("s")
+        at = f"epoch {training.trainer.epoch + 1}, {thing} {training.trainer.position:,}"
         backend = "" if request.backend == "numpy" else f" --backend {request.backend}"
         resume = f"backendmlp train --resume {shlex.quote(str(training.folder))}{backend}"
         _say(request, f"stopped in {at}; go on with: {resume}")
