@@ -138,13 +138,10 @@ def sweep_figure(rows: Sequence[Row]) -> Figure:
     with _style():
         from backendmlp import drawing
 
-        shown = [row for row in rows if row.runs]
         score = drawing.R2 if name.endswith("_r2") else drawing.ACCURACY
-        values = [row.found[name] for row in shown]
-        names = [row.name for row in shown]
-        diverged = sum(row.diverged for row in rows)
-        lost = [row.name for row in rows if not row.runs]
-        figure = drawing.kinds(names, values, score, name.partition("_")[0], diverged, lost)
+        values = [row.found.get(name, []) for row in rows]
+        names, diverged = [row.name for row in rows], [row.diverged for row in rows]
+        figure = drawing.kinds(names, values, score, name.partition("_")[0], diverged)
         figure.draw_without_rendering()
     return figure
 
