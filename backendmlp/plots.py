@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 Array = Any
 
 FORMATS = ("png", "svg", "pdf")
+PICTURES = ("curves", "confusion", "predictions", "hidden_units", "mistakes")
+"""What a run's pictures may be; each run has some of them."""
 
 _CHANCE = ("seed", "epochs")  # of a configuration: runs that differ in these alone are averaged
 # Choices that only some others have a use for: by themselves they say nothing new.
