@@ -95,7 +95,8 @@ def cli() -> None:
     "--resume",
     type=_PATH,
     metavar="DIR",
-    help="Go on with the run in DIR, on any backend; with more --epochs also after its end.",
+    help="Go on with the run in DIR, on any backend; with more --epochs also after its end. "
+    "Pictures in it are drawn anew.",
 )
 @click.option("--plot", is_flag=True, help="Add pictures: curves, and how the network does.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 Array = Any
 
 FORMATS = ("png", "svg", "pdf")
+PICTURES = ("curves", "confusion", "predictions", "hidden_units", "mistakes")
+"""What a run's pictures may be; each run has some of them."""
 
 _CHANCE = ("seed", "epochs")  # of a configuration: runs that differ in these alone are averaged
 # Choices that only some others have a use for: by themselves they say nothing new.
@@ -138,13 +140,10 @@ def sweep_figure(rows: Sequence[Row]) -> Figure:
     with _style():
         from backendmlp import drawing
 
-        shown = [row for row in rows if row.runs]
         score = drawing.R2 if name.endswith("_r2") else drawing.ACCURACY
-        values = [row.found[name] for row in shown]
-        names = [row.name for row in shown]
-        diverged = sum(row.diverged for row in rows)
-        lost = [row.name for row in rows if not row.runs]
-        figure = drawing.kinds(names, values, score, name.partition("_")[0], diverged, lost)
+        values = [row.found.get(name, []) for row in rows]
+        names, diverged = [row.name for row in rows], [row.diverged for row in rows]
+        figure = drawing.kinds(names, values, score, name.partition("_")[0], diverged)
         figure.draw_without_rendering()
     return figure
 
@@ -178,7 +177,8 @@ def _draw_network(
         true, predicted = try_regression(mlp, dataset, images)
         return {"predictions": drawing.predictions(true, predicted, titles), **weights}, None
     counts, wrong = try_network(mlp, dataset, images)
-    result = {"confusion": drawing.confusion(counts, mlp.class_names, titles), **weights}
+    matrix = drawing.confusion(counts, mlp.class_names, titles, dataset.counted_as)
+    result = {"confusion": matrix, **weights}
     if shape is not None:
         result["mistakes"] = drawing.mistakes(wrong, counts, mlp.class_names, titles)
     return result, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,44 @@ def test_the_pictures_of_a_finished_run(data: Path, tmp_path: Path):
     assert (result.code, result.err) == (0, "")
     assert len(list((tmp_path / "a").glob("*.png"))) == 4
     assert (tmp_path / "a" / "run.json").read_bytes() == before
+
+
+@pytest.fixture
+def pictured(tmp_path: Path) -> Path:
+    """A finished run of features, and two files of the many that pictures of it could be."""
+    x, y = np.random.default_rng(1).normal(size=(40, 4)), np.arange(40) % 2
+    np.savez(tmp_path / "f.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    options = "--hidden", 3, "--epochs", 1, "--out", tmp_path / "a", "--quiet"
+    assert train("--data", tmp_path / "f.npz", *options).code == 0
+    for name in ("curves.svg", "confusion.png"):
+        (tmp_path / "a" / name).write_text("as it was before")
+    return tmp_path / "a"
+
+
+@pytest.mark.slow
+def test_pictures_are_drawn_anew_when_a_run_goes_on(pictured: Path):
+    pytest.importorskip("matplotlib")
+    result = train("--resume", pictured, "--epochs", 12)
+    assert (result.code, result.err) == (0, "")
+    assert "\ndrawn anew: confusion.png, curves.svg\n" in result.out
+    pictures = {path.name for path in pictured.iterdir()} - {"model.safetensors", "run.json"}
+    assert pictures == {"curves.svg", "confusion.png", "epochs"}
+    assert (pictured / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert "<!-- 12 -->" in (pictured / "curves.svg").read_text()  # the last epoch, on its axis
+
+
+def test_pictures_that_cannot_be_drawn_anew_are_said_to_be_old(
+    pictured: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    result = train("--resume", pictured, "--epochs", 2, "--quiet")
+    assert (result.code, result.out) == (0, "")
+    assert result.err.startswith(
+        f"Warning: the pictures in {pictured} are of before the run went on: plots need"
+    )
+    assert result.err.count("\n") == 1
+    assert len(receipt(pictured)["epochs"]) == 2
+    assert (pictured / "curves.svg").read_text() == "as it was before"
 
 
 def test_a_lost_checkpoint_costs_the_epoch_begun(data: Path, tmp_path: Path):

@@ -83,6 +83,21 @@ class TestEvaluate:
         assert "does not say which data" in result.err
         assert call("evaluate", tmp_path / "m.safetensors", "--data", data).code == 0
 
+    @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+    @pytest.mark.parametrize(("shape", "counted_as"), [((4,), "rows"), ((2, 2), "images")])
+    def test_features_are_rows(self, tmp_path: Path, loss: str, shape: tuple, counted_as: str):
+        x, y = np.random.default_rng(1).normal(size=(60, *shape)), np.arange(60) % 3
+        file, out = tmp_path / "f.npz", tmp_path / "run"
+        np.savez(file, x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+        options = "--hidden", 3, "--epochs", 1, "--loss", loss, "--out", out, "--quiet"
+        assert train("--data", file, *options).code == 0
+        assert f"(20 {counted_as})" in call("evaluate", out).out
+        found = json.loads(call("evaluate", out, "--format", "json").out)
+        assert found[counted_as] == 20
+        for entry in found.get("classes", ()):
+            assert list(entry) == ["class", "accuracy", counted_as]
+        assert ({"rows", "images"} & set(found)) == {counted_as}
+
 
 class TestInfo:
     def test_of_a_folder(self, data: Path, run: Path):

@@ -466,6 +466,10 @@ class TestConfusion:
         shares = drawing.confusion(counts, ["a", "b"]).axes[0].images[0].get_array()
         assert np.array_equal(shares, [[0.75, 0.25], [0, 1]])
 
+    def test_features_are_rows(self):
+        said = texts(drawing.confusion(np.eye(2, dtype=int), ["a", "b"], counted_as="rows"))
+        assert said.startswith("2 of 2 test rows classified right")
+
     def test_no_mistake_no_word_about_it(self):
         assert "mistake" not in texts(drawing.confusion(np.eye(2, dtype=int), ["a", "b"]))
 
@@ -553,7 +557,10 @@ def test_pictures_of_inputs_that_are_none(tmp_path):
         data = Dataset("x", "nowhere", images, y, images, y)
         place = tmp_path / str(len(shape))
         backendmlp.train_run(place, data, backendmlp.Config(4, epochs=1))
-        assert list(backendmlp.figures(place, dataset=data)) == names
+        found = backendmlp.figures(place, dataset=data)
+        assert list(found) == names
+        counted_as = "images" if shape[1:] else "rows"
+        assert f"60 test {counted_as} classified right" in texts(found["confusion"])
 
 
 def test_kinds_are_named_by_what_was_chosen():

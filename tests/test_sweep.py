@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -473,12 +472,60 @@ def test_a_picture_has_a_line_for_each_kind(few, tmp_path):
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert sorted(names) == ["lr 0.05", "lr 0.1"]
     assert "diverged" not in axes.figure.get_supxlabel()
-    rows = [*found.rows, Row({"lr": 1.0}, {}, 2), replace(found.rows[0], diverged=1)]
-    said = sweep_figure(rows).get_supxlabel()
-    assert said.endswith("\n3 runs diverged and are left out, among them all of lr 1.0")
     assert axes.get_xlabel() == "test accuracy in %"
     with pytest.raises(InputError, match="every run of the sweep diverged"):
         sweep_figure([Row({"lr": 1.0}, {}, 2)])
+
+
+def _pictured(*found):
+    """The axes of a picture of kinds, each with so many ``found`` R squared and diverged runs."""
+    pytest.importorskip("matplotlib")
+    from backendmlp.plots import sweep_figure
+
+    kinds = [
+        Row({"lr": float(i)}, {"test_r2": r2} if r2 else {}, lost)
+        for i, (r2, lost) in enumerate(found)
+    ]
+    return sweep_figure(kinds).axes[0]
+
+
+def test_a_picture_has_a_title_and_room_above_and_below_its_lines():
+    axes = _pictured(([0.8, 0.9], 0), ([0.7, 0.9], 0))
+    assert axes.get_ylim() == (1.5, -0.5)
+    title = axes.figure.get_suptitle()
+    assert title == "Test R² of 2 kinds of runs, the best on top"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([[0.8], [0.7]], "diamonds: one run of each kind"),
+        ([[0.8, 0.9], [0.7, 0.6]], "diamonds: means, with one standard deviation; dots: runs"),
+        ([[0.8, 0.9], [0.7]], "one standard deviation where there are several runs; dots: runs"),
+    ],
+)
+def test_a_picture_explains_the_marks_that_it_has(found, said):
+    assert _pictured(*((r2, 0) for r2 in found)).figure.get_supxlabel().endswith(said)
+
+
+def test_lost_runs_are_marked_in_a_picture_and_leave_the_others_their_scale():
+    axes = _pictured(([0.8, 0.9], 0), ([-253.0, 0.85], 1), ([-1e300] * 2, 0), ([], 2))
+    low, high = axes.get_xlim()
+    assert 0.7 < low < 0.8 < 0.9 < high < 1
+    arrows = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "<"]
+    assert arrows == [1, 2]
+    numbers = [text.get_text() for text in axes.texts]
+    assert numbers[1:] == ["-126.0750 ± 179.4991, 1 diverged", "-1e+300", "2 diverged"]
+    said = axes.figure.get_supxlabel()
+    assert "arrows: runs with R² below -1, which is off the scale" in said
+    assert said.endswith("\n3 runs diverged and are left out")
+
+
+def test_a_picture_of_lost_runs_alone_shows_them():
+    axes = _pictured(([-3.0, -4.0], 0), ([-5.0], 1))
+    assert axes.get_xlim()[0] < -5 < -3 < axes.get_xlim()[1]
+    assert "arrows" not in axes.figure.get_supxlabel()
+    assert axes.figure.get_supxlabel().endswith("\n1 run diverged and is left out")
 
 
 def test_kinds_are_compared_by_what_all_of_them_have(few, tmp_path):

@@ -42,17 +42,25 @@ class _Bar(tqdm):  # type: ignore[type-arg]
 class Progress:
     """A bar with epoch, images per second, time left and loss, where stderr is a terminal; lines.
 
-    ``images`` is the size of an epoch, ``done`` how far into epoch ``epoch`` it starts.
+    ``images`` is the size of an epoch, ``done`` how far into epoch ``epoch`` it starts, and
+    ``counted_as`` what people are told that they are.
     """
 
     def __init__(
-        self, epochs: int, images: int, *, epoch: int = 1, done: int = 0, quiet: bool = False
+        self,
+        epochs: int,
+        images: int,
+        *,
+        epoch: int = 1,
+        done: int = 0,
+        quiet: bool = False,
+        counted_as: str = "images",
     ) -> None:
         self.epochs, self.quiet = epochs, quiet
         self._bar = _Bar(
             total=images,
             initial=done,
-            unit=" images",
+            unit=f" {counted_as}",
             unit_scale=True,
             file=sys.stderr,
             disable=True if quiet else None,  # None: only where it is no terminal

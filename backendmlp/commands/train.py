@@ -130,13 +130,24 @@ def _train(
     settings = (backend, config, dataset, data, every, request.keep_epochs, found)
     with stopping() as stop, runs.prepared(folder, *settings, ranks=ranks) as training:
         finished = training.finished or _watched(request, training, stop)
-    if request.plot and training.epochs and ranks.rank == 0:
-        from backendmlp.commands.plot import plot_run
-
-        plot_run(training)
+    if training.epochs and ranks.rank == 0:
+        _draw(request, training)
     _say_end(request, training)
     # 128 plus the signal's number, as shells have it; it may have come to one rank alone.
     return 0 if finished else 128 + int(ranks.most(stop.signal))
+
+
+def _draw(request: Request, training: Run) -> None:
+    """The pictures that were asked for, or that a run which went on has of before."""
+    if request.plot:
+        from backendmlp.commands.plot import plot_run
+
+        plot_run(training)
+    elif request.resume is not None:
+        from backendmlp.commands.plot import replot_run
+
+        if (sentence := replot_run(training)) is not None:
+            _say(request, sentence)
 
 
 def _watched(request: Request, training: Run, stop: Stop) -> bool:
@@ -158,6 +169,7 @@ def _watched(request: Request, training: Run, stop: Stop) -> bool:
         epoch=min(trainer.epoch + 1, training.config.epochs),
         done=trainer.position,
         quiet=request.quiet,
+        counted_as=training.dataset.counted_as,
     ) as progress:
         finished = training.train(
             tell,
@@ -224,7 +236,8 @@ def _say_end(request: Request, training: Run) -> None:
     if training.finished:
         _say(request, f"written to {training.folder}")
     else:
-        at = f"epoch {training.trainer.epoch + 1}, image {training.trainer.position:,}"
+        thing = training.dataset.counted_as.removesuffix("s")
+        at = f"epoch {training.trainer.epoch + 1}, {thing} {training.trainer.position:,}"
         backend = "" if request.backend == "numpy" else f" --backend {request.backend}"
         resume = f"backendmlp train --resume {shlex.quote(str(training.folder))}{backend}"
         _say(request, f"stopped in {at}; go on with: {resume}")

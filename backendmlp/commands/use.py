@@ -63,14 +63,14 @@ def evaluate(
     result: dict[str, Any] = {
         "data": {"name": source.name, "source": source.source, "sha256": source.sha256},
         "trained_on": known and {"name": known.origin.name, "sha256": known.sha256},
-        "images": len(source.test_labels),
+        source.counted_as: len(source.test_labels),
         "test_loss": found.loss,
     }
     if regression:
         result["test_r2"] = found.r2
     else:
         result["test_accuracy"] = found.accuracy
-        result["classes"] = _by_class(mlp, labels, outputs)
+        result["classes"] = _by_class(mlp, labels, outputs, source.counted_as)
     result["predictions_sha256"] = predictions_digest(outputs, regression)
     {"text": _print_scores, "json": _print_result}[form](result)
 
@@ -116,14 +116,16 @@ def _are_names(names: Sequence[str]) -> bool:
     return list(names) != list(map(str, range(len(names))))
 
 
-def _by_class(mlp: MLP, labels: np.ndarray, shares: np.ndarray) -> list[dict[str, Any]]:
+def _by_class(
+    mlp: MLP, labels: np.ndarray, shares: np.ndarray, counted_as: str
+) -> list[dict[str, Any]]:
     """The accuracy of each class that there are test data of."""
     right = classes_of(shares) == labels
     found = []
     for label, name in enumerate(mlp.class_names):
         own = right[labels == label]
         if own.size:
-            found.append({"class": name, "accuracy": float(np.mean(own)), "images": own.size})
+            found.append({"class": name, "accuracy": float(np.mean(own)), counted_as: own.size})
     return found
 
 
@@ -171,12 +173,13 @@ def _trained_on(path: Path, known: Data | None) -> Data:
 
 def _print_scores(result: dict[str, Any]) -> None:
     if "test_r2" in result:
-        score, rows = measure("R2", result["test_r2"]), "rows"
+        score = measure("R2", result["test_r2"])
     else:
-        score, rows = measure("accuracy", result["test_accuracy"]), "images"
-    print(f"test loss {loss(result['test_loss'])}  test {score}  ({result['images']:,} {rows})")
+        score = measure("accuracy", result["test_accuracy"])
+    things = "images" if "images" in result else "rows"
+    print(f"test loss {loss(result['test_loss'])}  test {score}  ({result[things]:,} {things})")
     for entry in result.get("classes", ()):
-        print(f"  {entry['class']:<16} {entry['accuracy']:7.2%}  of {entry['images']:,}")
+        print(f"  {entry['class']:<16} {entry['accuracy']:7.2%}  of {entry[things]:,}")
     print(f"data {result['data']['name']}, {result['data']['source']}")
     known = result["trained_on"]
     if known is not None and known["sha256"] != result["data"]["sha256"]:

@@ -124,6 +124,11 @@ class Dataset:
         return self.train_images.dtype == np.uint8
 
     @property
+    def counted_as(self) -> str:
+        """What people are told that the inputs are: "images", or of features alone "rows"."""
+        return "images" if self.pixels or len(self.image_shape) > 1 else "rows"
+
+    @property
     def image_shape(self) -> tuple[int, ...]:
         """The shape of one input: (rows, cols) of an image, (F,) of a row of features."""
         return self.train_images.shape[1:]

@@ -23,8 +23,13 @@ _MAX_POINTS = 3000  # of a panel: more are counted in cells
 _BLUE, _GRAY = "#0072b2", "#555555"
 
 
-def confusion(counts: np.ndarray, names: Sequence[str], titles: bool = True) -> Figure:
-    """Counts (C, C) in cells coloured by their share of the row, the true class."""
+def confusion(
+    counts: np.ndarray, names: Sequence[str], titles: bool = True, counted_as: str = "images"
+) -> Figure:
+    """Counts (C, C) in cells coloured by their share of the row, the true class.
+
+    The title speaks of what was classified as ``counted_as``.
+    """
     names = [short(name) for name in names]
     classes = len(names)
     side = min(max(4.2, 3 + 0.36 * classes), 24)
@@ -48,15 +53,15 @@ def confusion(counts: np.ndarray, names: Sequence[str], titles: bool = True) -> 
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)
     if titles:
-        figure.suptitle(_findings(counts, names))
+        figure.suptitle(_findings(counts, names, counted_as))
     return figure
 
 
-def _findings(counts: np.ndarray, names: Sequence[str]) -> str:
+def _findings(counts: np.ndarray, names: Sequence[str], counted_as: str) -> str:
     """What the confusion matrix says, in words."""
     total, right = int(counts.sum()), int(np.trace(counts))
     share = 100 * right / max(total, 1)
-    text = f"{right:,} of {total:,} test images classified right ({share:.2f} %)"
+    text = f"{right:,} of {total:,} test {counted_as} classified right ({share:.2f} %)"
     errors = counts - np.diag(np.diag(counts))
     true, predicted = divmod(int(np.argmax(errors)), len(names))
     if not errors.any():

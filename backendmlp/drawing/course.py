@@ -27,7 +27,7 @@ _STYLES = {"train": ":", "validation": "--", "test": "-"}
 _MARKERS = {":": "x", "--": "s", "-": "o"}
 _LETTERS = 105  # of a legend's line
 _DECADES = 1e3  # losses that differ by more are drawn on a logarithmic scale
-_LOWEST = -1.0  # R squared shown: what is worse would hide how good it became
+LOWEST = -1.0  # R squared shown: what is worse would hide how good it became
 
 _Group = Sequence[Sequence["EpochRecord"]]  # runs that differ in nothing but chance
 
@@ -79,9 +79,9 @@ def curves(
     notes = _notes(groups, shown)
     if alone:
         notes += _mark_kept(panels, groups, kept, bests)
-    if score is R2 and panels[1].get_ylim()[0] < _LOWEST:
-        panels[1].set_ylim(bottom=_LOWEST)
-        notes.append(f"R² below {_LOWEST:g} is not shown")
+    if score is R2 and panels[1].get_ylim()[0] < LOWEST:
+        panels[1].set_ylim(bottom=LOWEST)
+        notes.append(f"R² below {LOWEST:g} is not shown")
     if _is_wide(groups, shown):
         panels[0].set_yscale("log")
         # In plain figures: formulas are not read.
