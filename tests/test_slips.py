@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -252,3 +253,11 @@ def test_whatever_the_environment_says_of_compiled_code_counts(monkeypatch):
 
 def test_a_weight_of_a_class_is_named():
     assert "class_weight of class 1 is -1" in refused(Config, class_weight=(1, -1))
+
+
+def test_a_model_of_no_whole_epoch_is_told(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    small().fit(IMAGES, LABELS).save(tmp_path / "run" / "other.safetensors")
+    out = cl.call("info", tmp_path / "run" / "other.safetensors").out
+    assert "after epoch    none of those in run.json: a run stopped within one, perhaps" in out
+    assert "after epoch    1 of 1" in cl.call("info", tmp_path / "run" / "model.safetensors").out

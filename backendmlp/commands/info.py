@@ -118,14 +118,16 @@ def _describe_model(path: Path) -> _Choices:
 
 
 def _epoch_of(path: Path, sha256: str) -> str | None:
-    """Which epoch of the run in whose folder ``path`` lies a network is from, if any says so."""
+    """Which epoch of the run in whose folder ``path`` lies a network is from, if there is one."""
+    found = None
     for folder in path.absolute().parents[:2]:
         with suppress(InputError):
             record = records.read(folder / RECORD)
             for epoch in record.epochs:
                 if epoch.weights_sha256 == sha256:
                     return f"{epoch.epoch} of {len(record.epochs)}"
-    return None
+            found = f"none of those in {RECORD}: a run stopped within one, perhaps"
+    return found
 
 
 def _say_choices(choices: _Choices) -> None:
