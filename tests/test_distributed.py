@@ -660,7 +660,7 @@ def test_a_rank_that_ends_takes_all_with_it_and_the_run_goes_on(mpi, tmp_path, h
     assert process.returncode != 0
     if how == "raise":
         sentence = "Error: rank 1 failed: RuntimeError: this rank has had enough"
-        assert process.stderr.splitlines()[0] == sentence
+        assert sentence in process.stderr.splitlines()  # among what MPI itself says of an end
         assert "Traceback" not in process.stderr
     resumed = launch(*[command("--resume", str(tmp_path / "run"))] * 2)
     assert resumed.returncode == 0, resumed.stderr
