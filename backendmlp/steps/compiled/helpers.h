@@ -19,12 +19,11 @@ enum { HELPERS = 256 };
 enum { NOBODY, IDLE, TAKEN, ASKED, AT_WORK, READY };
 
 static struct helper {
-    _Atomic int state, sleepers;
+    _Atomic int state;
+    struct sleepers sleepers;
     struct team *team;
     int64_t number;
     fenv_t mode; /* of who asks: how numbers are rounded */
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
     pthread_t thread;
     pid_t process; /* a fork has this array, and none of the threads */
 #if defined(__linux__) && defined(__GLIBC__)
@@ -35,11 +34,7 @@ static struct helper {
 static void turn(struct helper *helper, int state)
 {
     atomic_store(&helper->state, state);
-    if (atomic_load(&helper->sleepers)) {
-        pthread_mutex_lock(&helper->lock);
-        pthread_cond_broadcast(&helper->wake);
-        pthread_mutex_unlock(&helper->lock);
-    }
+    wake_all(&helper->sleepers);
 }
 
 static int is_one_of(struct helper *helper, unsigned states)
@@ -47,8 +42,7 @@ static int is_one_of(struct helper *helper, unsigned states)
     return (states >> atomic_load(&helper->state)) & 1;
 }
 
-/* While the state is one of those whose bits are set.  A sleeper says so before it looks again, and
- * who turns the state looks for sleepers afterwards: one of the two sees the other. */
+/* While the state is one of those whose bits are set. */
 static void wait_while(struct helper *helper, unsigned states, int spins)
 {
     for (; spins > 0; spins--) {
@@ -56,12 +50,10 @@ static void wait_while(struct helper *helper, unsigned states, int spins)
             return;
         RELAX();
     }
-    pthread_mutex_lock(&helper->lock);
-    atomic_fetch_add(&helper->sleepers, 1);
+    lie_down(&helper->sleepers);
     while (is_one_of(helper, states))
-        pthread_cond_wait(&helper->wake, &helper->lock);
-    atomic_fetch_sub(&helper->sleepers, 1);
-    pthread_mutex_unlock(&helper->lock);
+        sleep_once(&helper->sleepers);
+    get_up(&helper->sleepers);
 }
 
 static void *help(void *argument)
@@ -101,17 +93,14 @@ static int create(struct helper *helper, const pthread_attr_t *attributes)
 static int begin(struct helper *helper)
 {
     pthread_attr_t attributes;
-    atomic_store(&helper->sleepers, 0);
     helper->process = getpid();
+#if defined(__linux__) && defined(__GLIBC__)
+    CPU_ZERO(&helper->others); /* it has not been moved yet */
+#endif
     if (pthread_attr_init(&attributes))
         return 0;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    begin_elsewhere(&attributes);
-#if defined(__linux__) && defined(__GLIBC__)
-    pthread_attr_getaffinity_np(&attributes, sizeof helper->others, &helper->others);
-#endif
-    int failed = pthread_mutex_init(&helper->lock, NULL) || pthread_cond_init(&helper->wake, NULL);
-    failed = failed || create(helper, &attributes);
+    int failed = make_room(&helper->sleepers) || create(helper, &attributes);
     pthread_attr_destroy(&attributes);
     return !failed;
 }
@@ -141,12 +130,11 @@ static struct helper *ask(struct team *team, int64_t number)
         helper->team = team;
         helper->number = number;
         fegetenv(&helper->mode);
-        if (state == IDLE && helper->process == getpid())
-            move(helper);
-        else if (!begin(helper)) {
+        if ((state == NOBODY || helper->process != getpid()) && !begin(helper)) {
             atomic_store(&helper->state, NOBODY);
             return NULL;
         }
+        move(helper);
         turn(helper, ASKED);
         return helper;
     }

@@ -142,7 +142,6 @@ static void NAMED(work)(void *context, int64_t thread)
     own.shared = shared;
     own.place = place_of(job, thread);
     own.mine = NAMED(found_by)(shared, thread);
-    own.fit = 1;
     own.seen = (struct report){.clipped = 0};
     own.known = own.rounding = own.on_grid = own.tops_known = 0;
     own.parity = 0;

@@ -23,12 +23,19 @@
  * it lets run soon, while of a thread that gives its processor away it thinks that it can wait. */
 enum { SPINS = 2000 };
 
-struct team {
-    int64_t size;
-    _Atomic int32_t arrived, sleepers;
-    _Atomic uint32_t generation;
+/* Who sleeps until something is another.  Whoever makes it one wakes them afterwards, and these look
+ * at it after they have said that they sleep: one of the two sees the other. */
+struct sleepers {
+    _Atomic int32_t count;
     pthread_mutex_t lock;
     pthread_cond_t wake;
+};
+
+struct team {
+    int64_t size;
+    _Atomic int32_t arrived;
+    _Atomic uint32_t generation;
+    struct sleepers sleepers;
     _Atomic int start; /* 0: wait, 1: work, -1: there is no team, go home */
     void (*work)(void *context, int64_t member);
     void *context;
@@ -61,23 +68,38 @@ static inline void restore_mode(unsigned before)
 #endif
 }
 
-static void wake_all(struct team *team)
+/* Nonzero where there is no room for a bed. */
+static int make_room(struct sleepers *sleepers)
 {
-    pthread_mutex_lock(&team->lock);
-    pthread_cond_broadcast(&team->wake);
-    pthread_mutex_unlock(&team->lock);
+    atomic_store(&sleepers->count, 0);
+    return pthread_mutex_init(&sleepers->lock, NULL) || pthread_cond_init(&sleepers->wake, NULL);
 }
 
-/* Until the generation is another.  Whoever makes it one looks for sleepers afterwards, and these
- * look at it after they have said that they sleep: one of the two sees the other. */
-static void sleep_through(struct team *team, uint32_t generation)
+static void lie_down(struct sleepers *sleepers)
 {
-    pthread_mutex_lock(&team->lock);
-    atomic_fetch_add(&team->sleepers, 1);
-    while (atomic_load(&team->generation) == generation)
-        pthread_cond_wait(&team->wake, &team->lock);
-    atomic_fetch_sub(&team->sleepers, 1);
-    pthread_mutex_unlock(&team->lock);
+    pthread_mutex_lock(&sleepers->lock);
+    atomic_fetch_add(&sleepers->count, 1);
+}
+
+/* Until woken, for whatever reason. */
+static void sleep_once(struct sleepers *sleepers)
+{
+    pthread_cond_wait(&sleepers->wake, &sleepers->lock);
+}
+
+static void get_up(struct sleepers *sleepers)
+{
+    atomic_fetch_sub(&sleepers->count, 1);
+    pthread_mutex_unlock(&sleepers->lock);
+}
+
+static void wake_all(struct sleepers *sleepers)
+{
+    if (!atomic_load(&sleepers->count))
+        return;
+    pthread_mutex_lock(&sleepers->lock);
+    pthread_cond_broadcast(&sleepers->wake);
+    pthread_mutex_unlock(&sleepers->lock);
 }
 
 /* Until everyone has come here; what was written before is then seen by all. */
@@ -89,8 +111,7 @@ static void meet(struct team *team)
     if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) + 1 == team->size) {
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
         atomic_fetch_add(&team->generation, 1);
-        if (atomic_load(&team->sleepers))
-            wake_all(team);
+        wake_all(&team->sleepers);
         return;
     }
     for (int spins = 0; spins < SPINS; spins++) {
@@ -98,7 +119,10 @@ static void meet(struct team *team)
             return;
         RELAX();
     }
-    sleep_through(team, generation);
+    lie_down(&team->sleepers);
+    while (atomic_load(&team->generation) == generation)
+        sleep_once(&team->sleepers);
+    get_up(&team->sleepers);
 }
 
 static void *join_in(void *argument)
@@ -153,7 +177,7 @@ static int run_team(struct team *team)
     pthread_attr_t attributes;
     int described = !pthread_attr_init(&attributes);
     int failed = threads == NULL || members == NULL || !described;
-    failed |= pthread_mutex_init(&team->lock, NULL) || pthread_cond_init(&team->wake, NULL);
+    failed |= make_room(&team->sleepers);
     if (!failed)
         begin_elsewhere(&attributes);
     for (; !failed && made < others; made++) {
@@ -170,8 +194,8 @@ static int run_team(struct team *team)
         pthread_join(threads[i], NULL);
     if (described)
         pthread_attr_destroy(&attributes);
-    pthread_cond_destroy(&team->wake);
-    pthread_mutex_destroy(&team->lock);
+    pthread_cond_destroy(&team->sleepers.wake);
+    pthread_mutex_destroy(&team->sleepers.lock);
     free(members);
     free(threads);
     return failed;
