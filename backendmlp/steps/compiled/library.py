@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from backendmlp.errors import InputError
+from backendmlp.steps.asked import asked
 
 _ROWS = ("inputs", "targets", "weights", "order")
 _NETWORK = ("widths", "learned")
@@ -81,13 +80,8 @@ class Job(ctypes.Structure):
 
 def wanted() -> bool:
     """Whether the environment leaves compiled code in."""
-    said = os.environ.get("BACKENDMLP_COMPILED") or "1"
-    if said not in ("0", "1"):
-        raise InputError(
-            f"BACKENDMLP_COMPILED is {said!r:.80}; set it to 0 (nothing compiled), to 1 (as "
-            "without it), or unset it"
-        )
-    return said == "1"
+    meaning = "to 0 (nothing compiled), to 1 (as without it)"
+    return asked("BACKENDMLP_COMPILED", ("0", "1"), meaning) == "1"
 
 
 @lru_cache(maxsize=1)

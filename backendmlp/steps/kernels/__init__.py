@@ -10,18 +10,17 @@ alone.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from backendmlp.backend import Backend
-from backendmlp.errors import InputError
 from backendmlp.network.model import Parameters
 from backendmlp.network.optimizers import Descent
 from backendmlp.network.recipe import Learned, Recipe
 from backendmlp.steps import known
+from backendmlp.steps.asked import asked
 from backendmlp.steps.kernels import job
 from backendmlp.steps.kernels.scoring import KernelScorer
 from backendmlp.steps.kernels.step import KernelStep
@@ -60,14 +59,11 @@ def describe() -> str:
 
 
 def _asked() -> str:
-    """What the environment says of kernels; "1" where it says nothing."""
-    said = os.environ.get("BACKENDMLP_KERNELS") or "1"
-    if said not in ("0", "1", "apart"):
-        raise InputError(
-            f"BACKENDMLP_KERNELS is {said!r:.80}; set it to 0 (no kernels), to 1 (as without it) "
-            "or to apart (a launch for each phase of a step), or unset it"
-        )
-    return said
+    return asked(
+        "BACKENDMLP_KERNELS",
+        ("0", "1", "apart"),
+        "to 0 (no kernels), to 1 (as without it) or to apart (a launch for each phase of a step)",
+    )
 
 
 def possible(recipe: Recipe, parameters: Parameters, inputs: Array) -> bool:
