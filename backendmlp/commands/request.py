@@ -44,8 +44,6 @@ class Request:
         return bool(self.given & _DATA)
 
     def origin(self) -> Origin:
-        if self.data is not None and self.dataset is not None:
-            raise InputError("--data and --dataset are both given; give one")
         return origin(self.data, self.dataset)
 
 

@@ -59,9 +59,9 @@ def name_of_set(text: str) -> str:
 
 
 def origin(place: str | os.PathLike[str] | None = None, name: str | None = None) -> Origin:
-    """The origin that a caller asks for: a place, a name, or neither, which is the sample."""
+    """The origin that a command asks for: a place, a name, or neither, which is the sample."""
     if place is not None and name is not None:
-        raise InputError("data and the name of a data set are both given; give one")
+        raise InputError("--data and --dataset are both given; give one")
     if place is not None:
         path = os.path.abspath(place)
         return Origin(os.path.basename(path) or "data", path)
