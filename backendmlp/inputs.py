@@ -49,11 +49,7 @@ def finite(backend: Backend, x: Array, dtype: str, what: str) -> Array:
 
     Raises :class:`InputError` for NaN and infinity in what is called ``what``.
     """
-    if x.dtype == backend.xp.uint8:
-        return x
-    x = backend.xp.astype(x, getattr(backend.xp, dtype), copy=False)
-    _require_finite(what, x)
-    return x
+    return x if x.dtype == backend.xp.uint8 else _finite(backend, x, dtype, what)
 
 
 def labels(
@@ -247,17 +243,16 @@ def _reals(backend: Backend, what: str, x: Array, dtype: str) -> Array:
     xp = namespace(x)
     if not xp.isdtype(x.dtype, ("real floating", "integral", "bool")):
         raise InputError(f"the {what} have dtype {x.dtype}; give numbers")
-    x = backend.asarray(_of_usual_width(x))
-    x = backend.xp.astype(x, getattr(backend.xp, dtype), copy=False)
-    _require_finite(what, x)
-    return x
+    return _finite(backend, backend.asarray(_of_usual_width(x)), dtype, what)
 
 
-def _require_finite(what: str, x: Array) -> None:
-    xp = namespace(x)
+def _finite(backend: Backend, x: Array, dtype: str, what: str) -> Array:
+    """``x``, an array of the backend, as finite ``dtype``."""
+    xp = backend.xp
+    x = xp.astype(x, getattr(xp, dtype), copy=False)
     known = xp.isfinite(x)
     if bool(xp.all(known)):
-        return
+        return x
     row, *column = np.argwhere(~to_numpy(known))[0].tolist()
     place = f"row {row}, column {column[0]}" if column else f"row {row}"
     raise InputError(f"the {what} hold NaN or infinity, first in {place}; give finite numbers")

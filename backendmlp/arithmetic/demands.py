@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,6 @@ _COLUMNS = 128
 
 _FULFILLED: set[tuple[str, str]] = set()
 
-_TIES: dict[int, tuple[Array, Array]] = {}  # of one backend: PyTorch's on a CPU alone has any
 _ONE_AND_TIE = [1.0, 2.0**-53]  # in a list, so that Python does not compute with them ahead
 
 
@@ -73,14 +73,17 @@ def _threads_round_to_nearest(backend: Backend, count: int) -> bool:
 
     In float32, of which ``count`` numbers take less memory: the mode is that of float64 too.
     """
-    xp, device = backend.xp, backend.device
-    if count not in _TIES:
-        pair = [1.0, 1.0 + 2.0**-23], [1.0, 1.0 + 2.0**-22]
-        ties, rounded = (xp.asarray(x, dtype=xp.float32, device=device) for x in pair)
-        _TIES.clear()
-        _TIES[count] = xp.tile(ties, (count // 2,)), xp.tile(rounded, (count // 2,))
-    ties, rounded = _TIES[count]
-    return bool(xp.all(ties + 2.0**-24 == rounded))
+    ties, rounded = _ties(backend.xp, backend.device, count)
+    return bool(backend.xp.all(ties + 2.0**-24 == rounded))
+
+
+@lru_cache(maxsize=1)
+def _ties(xp: Any, device: Any, count: int) -> tuple[Array, Array]:
+    """So many numbers, and what they are, to the nearest, with half a unit more."""
+    pair = [1.0, 1.0 + 2.0**-23], [1.0, 1.0 + 2.0**-22]
+    both = (xp.asarray(x, dtype=xp.float32, device=device) for x in pair)
+    ties, rounded = (xp.tile(x, (count // 2,)) for x in both)
+    return ties, rounded
 
 
 def _sentence(backend: Backend, reason: str) -> str:
