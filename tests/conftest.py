@@ -44,6 +44,19 @@ PACKAGES = ("sklearn", "onnx", "onnxruntime", "pandas", "polars", "mpi4py", "job
 REQUIRED = set(os.environ.get("BACKENDMLP_REQUIRE", "").replace(" ", "").split(",")) - {""}
 
 
+def forking(test: Any) -> Any:
+    """A test that forks this process."""
+    marks = (
+        pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork"),
+        pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
+        # Of JAX in another test of the same process, which is not used in this one.
+        pytest.mark.filterwarnings("ignore:.*fork.*JAX:RuntimeWarning"),
+    )
+    for mark in marks:
+        test = mark(test)
+    return test
+
+
 def open_or_skip(place: str) -> Backend:
     """The backend at ``place``; where it can't run, the test is skipped with the reason."""
     try:

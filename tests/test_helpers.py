@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import threadpoolctl
+from conftest import forking
 
 from backendmlp import MLP
 from backendmlp.steps.compiled import library, scoring
@@ -104,9 +105,7 @@ def test_they_round_as_whoever_asks():
             assert bitwise.predict_proba(PIXELS).tobytes() == expected
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:.*fork.*JAX:RuntimeWarning")  # of another test; not used here
+@forking
 def test_a_forked_child_makes_helpers_of_its_own(mlp):
     expected = mlp.predict_proba(PIXELS).tobytes()
     child = os.fork()
@@ -133,9 +132,7 @@ def test_they_stay_on_the_processors_that_whoever_asks_may_use(mlp):
     assert mlp.predict_proba(PIXELS).tobytes() == expected
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:.*fork.*JAX:RuntimeWarning")  # of another test; not used here
+@forking
 def test_a_fork_between_two_rounds_of_a_prediction(mlp, monkeypatch):
     """As of a signal's handler: what is forgotten in the child was in use."""
     monkeypatch.setattr(scoring, "_ROUND", 500)

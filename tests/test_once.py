@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 
-import pytest
+from conftest import forking
 
 from backendmlp.once import once
 
@@ -31,9 +31,7 @@ def test_it_is_found_once_for_each():
     assert Thing.value.__doc__ == "What it is."
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:.*fork.*JAX:RuntimeWarning")  # of another test; not used here
+@forking
 def test_a_child_does_not_wait_for_what_its_parent_was_finding():
     end = threading.Event()
     slow = Thing(end)

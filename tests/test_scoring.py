@@ -12,6 +12,7 @@ import exact
 import numpy as np
 import pytest
 import threadpoolctl
+from conftest import forking
 from tolerances import assert_close
 
 import backendmlp
@@ -168,9 +169,7 @@ def test_a_prediction_is_interrupted_between_its_rounds(many, monkeypatch):
     assert rounds == [True] * 6
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:.*fork.*JAX:RuntimeWarning")  # of another test; not used here
+@forking
 def test_a_child_forked_beside_a_prediction_predicts_too(many, steps):
     """It would wait for ever for a lock that a thread of its parent held."""
     mlp, images = many
