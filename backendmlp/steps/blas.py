@@ -59,6 +59,7 @@ class OpenBLAS:
         return SingleThreaded(self)
 
     def enter(self, who: int) -> None:
+        """Single threads from now on, until all have left that entered."""
         with self._lock:
             if not self._within:
                 self._before = int(self._get_threads())
@@ -66,6 +67,7 @@ class OpenBLAS:
             self._set_threads(1)
 
     def leave(self, who: int) -> None:
+        """Threads as they were before, where nobody else is within; again, nothing."""
         with self._lock:
             try:
                 if self._within == {who}:
